@@ -1,0 +1,46 @@
+# Everything a fresh machine needs: `make up` runs it, `make test` tests it, both through `make install`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: install up test lint format demo lock fetch clean
+
+install: $(STAMP) fetch
+
+$(STAMP): requirements.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "retainer needs Python 3.11 or newer; run: make install PYTHON=python3.12")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --require-hashes --only-binary :all: -r requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
+fetch: $(STAMP)
+	$(BIN)/retainer fetch --for-tests
+
+up: $(STAMP)
+	$(BIN)/retainer up
+
+demo: install
+	$(BIN)/retainer demo
+
+test: install
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports
+	$(BIN)/mypy
+	$(BIN)/pytest -n auto --dist loadscope
+
+lint: $(STAMP)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+	$(BIN)/lint-imports
+	$(BIN)/mypy
+
+lock:
+	uv pip compile --universal --generate-hashes --no-emit-index-url --python-version 3.11 --group dev --upgrade pyproject.toml -o requirements.lock
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .hypothesis dist build

@@ -1,0 +1,307 @@
+"""Kills the real service with SIGKILL at random moments of scripted traffic and lets other people's records judge.
+
+    .venv/bin/python bench/crash.py --kills 30 --seed 1
+    .venv/bin/python bench/crash.py --telegram-only
+
+It starts the test suite's Bot API server and ``retainer up`` as processes of their own, pairs phones with real codes,
+and lets them ask, order, approve, reject, stop and resume while the replay trades. Ends with 1 when a bound is broken.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import shutil
+import sys
+import tempfile
+import time
+from collections import Counter
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from bench.crash_judge import Findings, judge_broker, judge_chats, shown_by
+from bench.crash_parts import BotServer, Service, left_behind, reading
+from bench.crash_traffic import Said, Traffic
+
+TICK = 0.003
+LATENCY = 0.03
+"""Seconds that every answer of the Bot API server takes, as over a real network: what is cut there, is in doubt."""
+PATIENCE = 60.0
+"""Seconds that the last start has for everything that is still owed."""
+CALM = 1.5
+"""Seconds of silence, with nothing owed, after which nothing more is expected."""
+UNKNOWN_SHARE = 0.02
+ZERO = (
+    "messages lost",
+    "replies doubled",
+    "replies out of order",
+    "unexpected",
+    "orders lost",
+    "orders doubled",
+    "orders without a yes",
+    "account identity",
+    "money figures wrong",
+    "left undone",
+)
+Mode = Literal["any", "message", "press", "answer", "boot"]
+MODES: tuple[Mode, ...] = ("any",) * 8 + ("message",) * 8 + ("press",) * 6 + ("answer",) * 5 + ("boot",) * 3
+SETTINGS = {
+    "RETAINER_SAFETY__MESSAGES_PER_MINUTE": "600",
+    "RETAINER_SAFETY__OWN_APPROVALS_PER_HOUR": "1000",
+    "RETAINER_SAFETY__APPROVED_ORDERS_PER_MINUTE": "1000",
+    "RETAINER_SAFETY__APPROVED_ORDERS_PER_DAY": "1000",
+    "RETAINER_TRADING__LIMITS__ORDERS_PER_MINUTE": "100",
+    "RETAINER_TRADING__STRATEGY__WEIGHT": "0.1",
+    "RETAINER_TRADING__REPLAY__SECONDS_PER_BAR": "0.25",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """When to kill: ``delay`` seconds after the first ``mode`` (a message, a press, an answer) past ``earliest``."""
+
+    mode: Mode
+    earliest: float
+    delay: float
+
+
+def draw_moments(kills: int, chance: random.Random) -> list[Moment]:
+    """Random moments: any at all, shortly after something happened, or while it starts."""
+    moments = []
+    for number in range(kills):
+        mode = MODES[number] if number < len(MODES) else chance.choice(MODES)
+        if mode == "boot":
+            moments.append(Moment(mode, chance.uniform(0.05, 1.6), 0.0))
+        else:
+            delay = {"any": 0.0, "message": 0.15, "press": 0.15, "answer": 0.03}[mode]
+            moments.append(Moment(mode, chance.uniform(1.2, 4.5), chance.uniform(0.0, delay)))
+    chance.shuffle(moments)
+    return moments
+
+
+class Run:
+    """One service, one Bot API server, many kills."""
+
+    def __init__(
+        self, folder: Path, *, kills: int, seed: int, chats: tuple[int, ...], settings: dict[str, str]
+    ) -> None:
+        chance = random.Random(seed)
+        self.moments = draw_moments(kills, chance)
+        self.chance = random.Random(chance.random())
+        self.folder = folder
+        self.server = BotServer(folder)
+        self.service = Service(folder, self.server.url, {**SETTINGS, **settings})
+        self.traffic = Traffic(self.server, chats, random.Random(chance.random()))
+        self.windows: Counter[str] = Counter()
+
+    def close(self) -> None:
+        """Leave nothing running."""
+        self.service.close()
+        self.server.close()
+
+    def go(self) -> Findings:
+        """Everything; what was found."""
+        self.service.start()
+        for chat in self.traffic.chats:
+            self.service.pair(self.server, chat)
+        self.server.answer_late(LATENCY)
+        for moment in self.moments:
+            self._live(moment)
+            self.service.kill()
+            self._look()
+            self._pass(self.chance.uniform(0.0, 0.4))
+            self.service.start()
+        self._settle()
+        status = self.service.stop()
+        found = self.judge()
+        found.add("left undone", f"the service ended with {status}", int(status != 0))
+        (self.folder / "said.json").write_text(json.dumps([asdict(each) for each in self.traffic.said], indent=1))
+        return found
+
+    def judge(self) -> Findings:
+        """Both judges, on how things stand now."""
+        shown = shown_by(self.server.log)
+        found = judge_chats(shown, self.traffic.said, self.traffic.pressed)
+        with reading(self.service.database) as database:
+            broker = judge_broker(database, shown, self.traffic.said)
+        for name, cases in broker.cases.items():
+            found.cases[name] += cases
+        found.figures |= broker.figures
+        return found
+
+    def _live(self, moment: Moment) -> None:
+        """Until it is time to kill."""
+        began = time.monotonic()
+        at = began + moment.earliest + (0.0 if moment.mode in {"any", "boot"} else 4.0)
+        armed = moment.mode in {"any", "boot"}
+        while (now := time.monotonic()) < at:
+            happened = self.traffic.tick(now)
+            if not armed and now >= began + moment.earliest and moment.mode in happened:
+                armed, at = True, time.monotonic() + moment.delay
+            time.sleep(min(TICK, max(0.0, at - time.monotonic())))
+
+    def _pass(self, seconds: float, *, more: bool = True) -> bool:
+        """Let time go by; whether the bot said anything."""
+        ends, heard = time.monotonic() + seconds, False
+        while (now := time.monotonic()) < ends:
+            heard |= "answer" in self.traffic.tick(now, more=more)
+            time.sleep(TICK)
+        return heard
+
+    def _look(self) -> None:
+        """What the kill cut in two."""
+        with left_behind(self.service.database) as database:
+            effects = Counter(row["state"] for row in database.execute("SELECT state FROM effect"))
+            begun = database.execute(
+                "SELECT COUNT(*) AS n FROM event WHERE state = 'waiting' AND attempts > 0"
+            ).fetchone()
+            waiting = database.execute("SELECT COUNT(*) AS n FROM event WHERE state = 'waiting'").fetchone()
+        self.windows["a reply or order half sent"] += effects["sending"] > 0
+        self.windows["an effect stored, not sent"] += effects["ready"] > 0
+        self.windows["an event half handled"] += begun["n"] > 0
+        self.windows["an event stored, not handled"] += waiting["n"] > begun["n"]
+
+    def _settle(self) -> None:
+        """No more traffic; wait until nothing is owed, then a little longer for what comes twice."""
+        ends = time.monotonic() + PATIENCE
+        calm_since: float | None = None
+        while (now := time.monotonic()) < ends:
+            heard = self._pass(0.5, more=False)
+            if heard or self.traffic.waiting or self._owing():
+                calm_since = None
+            elif calm_since is None:
+                calm_since = now
+            elif now - calm_since >= CALM:
+                return
+
+    def _owing(self) -> bool:
+        found = self.judge()
+        left = [case for case in found.cases.get("left undone", ()) if "(bar)" not in case]
+        return bool(left or found.count("messages lost") or found.count("orders lost") or self._resting())
+
+    def _resting(self) -> bool:
+        with reading(self.service.database) as database:
+            query = "SELECT COUNT(*) AS n FROM paper_order WHERE strategy = '' AND state = 'accepted'"
+            return bool(database.execute(query).fetchone()["n"])
+
+
+# --- Telegram alone --------------------------------------------------------------------------------------------------
+def telegram_only(folder: Path, seed: int, messages: int = 20) -> Findings:
+    """``kill -9`` twice during ``messages`` messages to the bot; judged by its server's log."""
+    chance, chat = random.Random(seed), 42
+    server = BotServer(folder)
+    service = Service(folder, server.url, SETTINGS)
+    said: list[Said] = []
+    with closing(server), closing(service):
+        service.start()
+        service.pair(server, chat)
+        server.answer_late(LATENCY)
+        server.news()
+        kills, heard, next_at, wait_until = 2, 0, 0.0, float("inf")
+        ends = time.monotonic() + PATIENCE
+        while (now := time.monotonic()) < ends:
+            heard += sum(line["text"] != "…" for line in server.news())
+            if len(said) < messages and now >= next_at:
+                key = f"{2000 + len(said)} + {chance.randrange(10, 99)}"
+                server.say(chat, key)
+                said.append(Said(chat, "sum", f"{key} =", key, now))
+                next_at = now + chance.uniform(0.1, 0.4)
+            if kills and heard and wait_until == float("inf"):
+                wait_until = now + chance.uniform(0.0, 0.6)
+            if now >= wait_until:
+                service.kill()
+                service.start()
+                kills, heard, wait_until = kills - 1, 0, float("inf")
+            if (
+                not kills
+                and len(said) == messages
+                and not judge_chats(shown_by(server.log), said, []).cases["messages lost"]
+            ):
+                break
+            time.sleep(TICK)
+        time.sleep(CALM)
+        service.stop()
+    found = judge_chats(shown_by(server.log), said, [])
+    found.add("left undone", "it was not killed twice", kills)
+    return found
+
+
+# --- the table -------------------------------------------------------------------------------------------------------
+def table(found: Findings, names: tuple[str, ...] = ZERO) -> bool:
+    """Print each figure with its bound; whether all hold."""
+    held = True
+    for name in names:
+        count = found.count(name)
+        held &= count == 0
+        print(f"  {name:<26}{count:>8}   bound 0     {'ok' if count == 0 else 'BROKEN'}")
+    effects, unknown = found.figures.get("effects", 0), found.figures.get("unknown", 0)
+    if effects:
+        share = unknown / effects
+        few = share <= UNKNOWN_SHARE
+        held &= few
+        print(f"  {'effects unknown':<26}{share:>8.2%}   bound {UNKNOWN_SHARE:.0%}    {'ok' if few else 'BROKEN'}")
+    print(f"  {'placeholders left':<26}{found.count('placeholders left'):>8}   no bound")
+    for name in (*names, "unknown", "placeholders left"):
+        for case in found.cases.get(name, [])[:8]:
+            print(f"    {name}: {case}")
+    return held
+
+
+def run_full(options: argparse.Namespace, folder: Path) -> bool:
+    """Kills under full traffic."""
+    chats = tuple(range(42, 42 + options.phones))
+    run = Run(folder, kills=options.kills, seed=options.seed, chats=chats, settings={})
+    began = time.monotonic()
+    with closing(run):
+        found = run.go()
+    kinds = Counter(message.kind for message in run.traffic.said)
+    print(f"{options.kills} kills (seed {options.seed}), {time.monotonic() - began:.0f} s, {options.phones} phones")
+    print(f"  sent: {len(run.traffic.said)} messages ({', '.join(f'{n} {kind}' for kind, n in sorted(kinds.items()))})")
+    print(f"        {len(run.traffic.pressed)} button presses")
+    print(f"  cut:  {', '.join(f'{name} {count} times' for name, count in run.windows.items())}")
+    print(f"  made: {', '.join(f'{count:,} {name}' for name, count in found.figures.items() if name != 'cash')}")
+    return table(found)
+
+
+def run_telegram(options: argparse.Namespace, folder: Path) -> bool:
+    """``kill -9`` twice during 20 messages, three times."""
+    held = True
+    for number in range(3):
+        place = folder / f"run{number}"
+        place.mkdir()
+        began = time.monotonic()
+        found = telegram_only(place, options.seed + number)
+        print(f"run {number + 1}: 2 kills during 20 messages, {time.monotonic() - began:.0f} s")
+        held &= table(found, ("messages lost", "replies doubled", "replies out of order", "unexpected", "left undone"))
+    return held
+
+
+def main() -> int:
+    """Command line; 0 when every bound holds."""
+    parser = argparse.ArgumentParser(description="SIGKILL at random moments; the bot server and the broker judge.")
+    parser.add_argument("--kills", type=int, default=30)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--phones", type=int, default=2, help="people who write at the same time")
+    parser.add_argument("--telegram-only", action="store_true", help="kill -9 twice during 20 messages, three times")
+    parser.add_argument("--keep", action="store_true", help="keep the folder with all records")
+    options = parser.parse_args()
+    folder = Path(tempfile.mkdtemp(prefix="retainer-crash-"))
+    held = False
+    try:
+        held = (run_telegram if options.telegram_only else run_full)(options, folder)
+    finally:
+        if held and not options.keep:
+            shutil.rmtree(folder)
+        else:
+            print(f"  records: {folder}")
+    print("all bounds hold" if held else "A BOUND IS BROKEN")
+    return 0 if held else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,188 @@
+"""What the crash harness starts: the test suite's Bot API server and the real service, each a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+ROOT = Path(__file__).resolve().parents[1]
+_OPEN = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+_CODE = re.compile(r"\?start=([0-9A-Z]{8})")
+
+
+class BotServer:
+    """The Bot API server, and the side of the people on their phones."""
+
+    def __init__(self, folder: Path) -> None:
+        self.log = folder / "bot.jsonl"
+        self.log.touch()
+        command = [sys.executable, str(ROOT / "tests/bridges/fake_telegram.py"), "--port", "0", "--log", str(self.log)]
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert self._process.stdout is not None
+        said = json.loads(self._process.stdout.readline())
+        self.url, self.token = str(said["url"]), str(said["token"])
+        self._offset = 0
+
+    def say(self, chat: int, text: str) -> int:
+        """A person writes; the message's id. When this returns, the server has taken it."""
+        return int(self._post("say", {"text": text, "user": chat})["message_id"])
+
+    def answer_late(self, seconds: float) -> None:
+        """Let every answer of the server take as long as over a real network."""
+        self._post("fault", {"method": "*", "kind": "late", "value": seconds, "times": 1_000_000})
+
+    def press(self, chat: int, message_id: int, data: str) -> None:
+        """A person presses a button."""
+        self._post("press", {"message_id": message_id, "data": data, "user": chat})
+
+    def news(self) -> list[dict[str, Any]]:
+        """Lines of the log that were not read yet."""
+        with self.log.open("rb") as file:
+            file.seek(self._offset)
+            data = file.read()
+        whole = data[: data.rfind(b"\n") + 1]
+        self._offset += len(whole)
+        return [json.loads(line) for line in whole.splitlines()]
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.terminate()
+        self._process.wait(10)
+        if self._process.stdout is not None:
+            self._process.stdout.close()
+
+    def _post(self, what: str, body: Mapping[str, object]) -> dict[str, Any]:
+        request = urllib.request.Request(
+            f"{self.url}/control/{what}", json.dumps(body).encode(), {"Content-Type": "application/json"}
+        )
+        try:
+            with _OPEN.open(request, timeout=10) as answer:
+                return dict(json.loads(answer.read()))
+        except OSError as error:
+            raise RuntimeError(f"The Bot API server does not answer (its status: {self._process.poll()}).") from error
+
+
+class Service:
+    """``retainer up`` on a folder of its own, without a chat model."""
+
+    def __init__(self, folder: Path, bot_url: str, settings: Mapping[str, str]) -> None:
+        self.data = folder / "data"
+        self.database = self.data / "retainer.db"
+        self.starts = 0
+        self._output = folder / "service.out"
+        self._process: subprocess.Popen[bytes] | None = None
+        kept = {key: value for key, value in os.environ.items() if not key.startswith("RETAINER_")}
+        self._environment = {
+            **kept,
+            "RETAINER_DATA": str(self.data),
+            "RETAINER_MODEL": "none",
+            "RETAINER_TELEGRAM__BASE_URL": bot_url,
+            "RETAINER_TELEGRAM__POLL_SECONDS": "5",
+            "NO_PROXY": "127.0.0.1",
+            "no_proxy": "127.0.0.1",
+            **settings,
+        }
+
+    def start(self) -> None:
+        """Start it; it may take a second or two until it answers."""
+        self.starts += 1
+        with self._output.open("ab") as output:
+            self._process = self._run(["up"], stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+
+    def kill(self) -> None:
+        """``kill -9``. Raises ``RuntimeError`` when it had ended by itself."""
+        assert self._process is not None
+        ended = self._process.poll()
+        if ended is not None:
+            raise RuntimeError(f"The service ended by itself ({ended}):\n{self.tail()}")
+        self._process.send_signal(signal.SIGKILL)
+        self._process.wait()
+        self._process = None
+
+    def stop(self) -> int:
+        """Ask it to end (SIGTERM); its exit status."""
+        assert self._process is not None
+        self._process.terminate()
+        try:
+            return self._process.wait(20)
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Leave nothing running."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def pair(self, server: BotServer, chat: int, patience: float = 30.0) -> None:
+        """``retainer phone telegram`` on this machine, and its code sent from the phone ``chat``."""
+        asking = self._run(
+            ["phone", "telegram"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+        try:
+            self._answer_for(asking, server, chat, patience)
+        finally:
+            asking.kill()
+            asking.communicate()
+
+    def _answer_for(self, asking: subprocess.Popen[bytes], server: BotServer, chat: int, patience: float) -> None:
+        assert asking.stdin is not None
+        assert asking.stdout is not None
+        asking.stdin.write(f"{server.token}\n".encode())
+        asking.stdin.flush()
+        shown = ""
+        while (found := _CODE.search(shown)) is None:
+            line = asking.stdout.readline().decode()
+            shown += line
+            if not line:
+                raise RuntimeError(f"No code to pair with:\n{shown}\n{self.tail()}")
+        server.say(chat, f"/start {found[1]}")
+        try:
+            status = asking.wait(patience)
+        except subprocess.TimeoutExpired as error:
+            raise RuntimeError(f"The phone was not paired in {patience:.0f} s:\n{shown}\n{self.tail()}") from error
+        if status != 0:
+            raise RuntimeError(f"The phone was not paired:\n{shown}{asking.stdout.read().decode()}")
+
+    def tail(self) -> str:
+        """The end of what it printed and logged, for a person who looks for the reason."""
+        paths = (self._output, self.data / "logs" / "retainer.log")
+        return "\n".join(path.read_text(errors="replace")[-2000:] for path in paths if path.exists())
+
+    def _run(self, words: list[str], **streams: IO[bytes] | int) -> subprocess.Popen[bytes]:
+        command = [str(Path(sys.executable).with_name("retainer")), *words]
+        return subprocess.Popen(command, env=self._environment, **streams)  # type: ignore[call-overload,no-any-return]  # streams
+
+
+@contextmanager
+def reading(database: Path) -> Iterator[sqlite3.Connection]:
+    """One consistent look at a database that the service may be using."""
+    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=10, isolation_level=None)) as connection:
+        connection.row_factory = sqlite3.Row
+        connection.execute("BEGIN")
+        yield connection
+
+
+@contextmanager
+def left_behind(database: Path) -> Iterator[sqlite3.Connection]:
+    """The database as a killed service left it, read from a copy: recovering it stays the next start's work."""
+    with tempfile.TemporaryDirectory() as place:
+        for path in (database, database.with_name(database.name + "-wal")):
+            if path.exists():
+                shutil.copy(path, place)
+        with closing(sqlite3.connect(Path(place) / database.name)) as connection:
+            connection.row_factory = sqlite3.Row
+            yield connection

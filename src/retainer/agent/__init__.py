@@ -1,0 +1,1 @@
+"""The universal agent: phrase grammars, router, decision engine and the model loop. Knows no domain."""

@@ -1,0 +1,1 @@
+"""The analyst: tables in, checked figures out, worded by code."""

@@ -1,0 +1,1 @@
+"""The house put together: configuration, composition, commands and operations. Sees every other room."""

@@ -1,0 +1,205 @@
+"""The ``retainer`` command. Each command imports what it needs when it runs, so that help is instant."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(
+    name="retainer",
+    help="Agents in your service, on your own machine: one that you text, one that trades.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+phone = typer.Typer(no_args_is_help=True, help="Pair and list the phones that may talk to retainer.")
+app.add_typer(phone, name="phone")
+
+JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON for programs instead of words.")]
+
+
+def _settings(**overrides: Any) -> Any:
+    from retainer.app.config import load_settings
+    from retainer.app.logs import quiet_logging
+
+    quiet_logging()
+    return load_settings(**overrides)
+
+
+@app.command()
+def up(
+    chat: Annotated[bool, typer.Option(help="Open the chat when there is a terminal.")] = True,
+) -> None:
+    """Start the agents; with a terminal, open the chat too. Without one, run on as a service."""
+    from retainer.app.run import run_up
+
+    raise typer.Exit(run_up(_settings(), interactive=chat and sys.stdin.isatty() and sys.stdout.isatty()))
+
+
+@app.command()
+def chat(
+    plain: Annotated[bool, typer.Option(help="Read lines from standard input, print replies; for pipes.")] = False,
+) -> None:
+    """Talk to a service that is already running."""
+    from retainer.app.attach import run_chat
+
+    raise typer.Exit(run_chat(_settings(), plain=plain or not sys.stdin.isatty()))
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path | None, typer.Option(help="Where the demo keeps its data; a fresh one by default.")] = None,
+) -> None:
+    """The tour, scripted: a real Telegram bridge against the test suite's Bot API server; ends by itself."""
+    from retainer.app.demo import run_demo
+
+    raise typer.Exit(run_demo(folder))
+
+
+@app.command()
+def status(as_json: JsonFlag = False) -> None:
+    """What is running, what waits, what the account holds."""
+    from retainer.app.inspect import show_status
+
+    raise typer.Exit(show_status(_settings(), as_json=as_json))
+
+
+@app.command()
+def log(
+    count: Annotated[int, typer.Option("-n", "--count", min=1, max=1000, help="How many events.")] = 20,
+    lane: Annotated[str | None, typer.Option(help="Only this lane, e.g. account:paper.")] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """The latest events and what came of them, newest last."""
+    from retainer.app.inspect import show_log
+
+    raise typer.Exit(show_log(_settings(), count=count, lane=lane, as_json=as_json))
+
+
+@app.command()
+def explain(
+    event: Annotated[int, typer.Argument(help="Number of the event, as `retainer log` shows it.")],
+    as_json: JsonFlag = False,
+) -> None:
+    """Everything recorded about one event: steps, checks, effects, outcomes, what it caused."""
+    from retainer.app.inspect import show_explain
+
+    raise typer.Exit(show_explain(_settings(), event, as_json=as_json))
+
+
+@app.command()
+def doctor(as_json: JsonFlag = False) -> None:
+    """Check this machine and the data folder; each problem comes with its fix."""
+    from retainer.app.doctor import show_doctor
+
+    raise typer.Exit(show_doctor(as_json=as_json))
+
+
+@app.command()
+def ledger(
+    account: Annotated[str, typer.Option(help="The account.")] = "paper",
+    as_json: JsonFlag = False,
+) -> None:
+    """The account's exact ledger: deposits, fills, fees, dividends, day by day."""
+    from retainer.app.inspect import show_ledger
+
+    raise typer.Exit(show_ledger(_settings(), account, as_json=as_json))
+
+
+@app.command()
+def stop(
+    everything: Annotated[bool, typer.Option("--all", help="Cancel protective orders too.")] = False,
+) -> None:
+    """Stop trading now: no new order, open orders that add risk are cancelled. Holds over a restart."""
+    from retainer.app.control import run_control
+
+    raise typer.Exit(run_control(_settings(), "stop all" if everything else "stop"))
+
+
+@app.command()
+def pause() -> None:
+    """Block new entries; positions are still managed."""
+    from retainer.app.control import run_control
+
+    raise typer.Exit(run_control(_settings(), "pause"))
+
+
+@app.command()
+def resume() -> None:
+    """Lift stop and pause."""
+    from retainer.app.control import run_control
+
+    raise typer.Exit(run_control(_settings(), "resume"))
+
+
+@app.command()
+def fetch(
+    model: Annotated[str | None, typer.Argument(help="Model id, `default` or `small`.")] = None,
+    for_tests: Annotated[
+        bool, typer.Option("--for-tests", help="The small model and the sample bars: all that the tests need.")
+    ] = False,
+) -> None:
+    """Fetch and verify model weights and sample bars; what is there already is not fetched again."""
+    from retainer.app.fetch import run_fetch
+
+    raise typer.Exit(run_fetch(_settings(), model, for_tests=for_tests))
+
+
+@phone.command("telegram")
+def phone_telegram(
+    scope: Annotated[str, typer.Option(help="What the phone may do: chat, propose, trade or admin.")] = "trade",
+) -> None:
+    """Connect a Telegram bot and pair your phone: paste the token, scan the code."""
+    from retainer.app.phones import pair_telegram
+
+    raise typer.Exit(pair_telegram(_settings(), scope))
+
+
+@phone.command("list")
+def phone_list(as_json: JsonFlag = False) -> None:
+    """Who may talk to retainer, from where, with which scope."""
+    from retainer.app.phones import show_phones
+
+    raise typer.Exit(show_phones(_settings(), as_json=as_json))
+
+
+@phone.command("revoke")
+def phone_revoke(
+    channel: Annotated[str, typer.Argument(help="For example telegram.")],
+    stable_id: Annotated[str, typer.Argument(help="The id that `retainer phone list` shows.")],
+) -> None:
+    """Unpair a phone at once; what it was asked to approve dies with it."""
+    from retainer.app.phones import revoke_phone
+
+    raise typer.Exit(revoke_phone(_settings(), channel, stable_id))
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    from retainer import __version__
+
+    typer.echo(f"retainer {__version__}")
+
+
+def main() -> None:
+    """Entry point: errors made for people are shown as a sentence and its next step, with exit code 2."""
+    from retainer.core.errors import RetainerError
+
+    try:
+        app()
+    except RetainerError as error:
+        typer.echo(f"retainer: {error.message}", err=True)
+        if error.hint:
+            typer.echo(f"  -> {error.hint}", err=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,79 @@
+"""The data folder: one place that holds everything of one service, so that a copy of it is a copy of the service."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from retainer.core.errors import RetainerError
+
+
+@dataclass(frozen=True, slots=True)
+class DataFolder:
+    """Paths inside the data folder."""
+
+    root: Path
+
+    @property
+    def database(self) -> Path:
+        """The one database of the runtime."""
+        return self.root / "retainer.db"
+
+    @property
+    def memory(self) -> Path:
+        """A file per person."""
+        return self.root / "memory"
+
+    @property
+    def secrets(self) -> Path:
+        """Files of mode 0600."""
+        return self.root / "secrets"
+
+    @property
+    def logs(self) -> Path:
+        return self.root / "logs"
+
+    @property
+    def pictures(self) -> Path:
+        """Charts that were sent."""
+        return self.root / "pictures"
+
+    @property
+    def service_file(self) -> Path:
+        """What the running service says of itself, for commands in other processes."""
+        return self.root / "service.json"
+
+    def make(self) -> DataFolder:
+        """Create it, for the owner only. Raises :class:`RetainerError` when it cannot be written."""
+        try:
+            for path in (self.root, self.memory, self.secrets, self.logs, self.pictures):
+                path.mkdir(parents=True, exist_ok=True, mode=0o700)
+            with tempfile.TemporaryFile(dir=self.root):
+                return self
+        except OSError as error:
+            raise RetainerError(
+                f"The data folder {self.root} cannot be written: {error.strerror or error}.",
+                hint="Set RETAINER_DATA to a folder of yours, or mend its permissions or free space on its disk.",
+            ) from error
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Replace ``path`` in one step, readable by the owner only."""
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(value, indent=1, sort_keys=True))
+    temporary.chmod(0o600)
+    os.replace(temporary, path)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The file's object; empty when there is none or it is being replaced."""
+    try:
+        value = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}

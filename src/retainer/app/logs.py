@@ -1,0 +1,75 @@
+"""Logging: JSON lines in a rotating file under the data folder, redacted before anything is written."""
+
+from __future__ import annotations
+
+import logging
+import logging.handlers
+from pathlib import Path
+from typing import NoReturn
+
+from retainer.app.config import LogSettings
+
+
+def quiet_logging() -> None:
+    """For commands: what goes wrong is said in their own words, so nothing is logged into their output."""
+    import structlog
+
+    structlog.configure(logger_factory=structlog.ReturnLoggerFactory(), processors=[_drop])
+
+
+def _drop(_logger: object, _method: str, _event: object) -> NoReturn:
+    import structlog
+
+    raise structlog.DropEvent
+
+
+def setup_logging(folder: Path, settings: LogSettings, *, console: bool = False) -> Path:
+    """Send all logging (ours and libraries') to ``folder/retainer.log``; returns that path.
+
+    ``console`` also shows warnings and worse on standard error. Redaction is installed first, so a library that logs a
+    URL with a token in it cannot leak it.
+    """
+    import structlog
+
+    from retainer.safety.redact import RedactingFilter, redact_processor
+
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "retainer.log"
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.StackInfoRenderer(),
+    ]
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+    formatter = structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=shared,
+        processors=[
+            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+            structlog.processors.format_exc_info,
+            redact_processor,
+            structlog.processors.JSONRenderer(),
+        ],
+    )
+    handler = logging.handlers.RotatingFileHandler(path, maxBytes=settings.max_bytes, backupCount=settings.keep)
+    handlers: list[logging.Handler] = [handler]
+    if console:
+        stderr = logging.StreamHandler()
+        stderr.setLevel(logging.WARNING)
+        handlers.append(stderr)
+    root = logging.getLogger()
+    for old in list(root.handlers):
+        root.removeHandler(old)
+    for each in handlers:
+        each.setFormatter(formatter)
+        each.addFilter(RedactingFilter())
+        root.addHandler(each)
+    root.setLevel(settings.level)
+    path.chmod(0o600)
+    return path

@@ -1,0 +1,1 @@
+"""Bridges: one module per channel, each carrying messages between people and the hub."""

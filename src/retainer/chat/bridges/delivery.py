@@ -1,0 +1,93 @@
+"""Replies as effects: one adapter per channel, so that each keeps its own repeat class."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from retainer.chat.bridges.text import split_message
+from retainer.core.effects import Permit, RepeatClass, StoredEffect
+from retainer.core.errors import RefusedError
+from retainer.core.protocols import Bridge, OutgoingMessage, Store, Tx
+from retainer.core.values import Json
+
+PICTURE_ONLY = "Here is the picture."
+
+
+class ReplyAdapter:
+    """Carries out ``<channel>.reply`` through its bridge.
+
+    Where the channel lets messages be edited, every message starts as a placeholder whose reference is durable before
+    anything is said in it; so a crash at any point leads to an edit of the same message, not to a second one.
+    """
+
+    def __init__(self, bridge: Bridge, store: Store) -> None:
+        self._bridge = bridge
+        self._store = store
+        self.repeat = bridge.repeat
+
+    async def execute(self, effect: StoredEffect, permit: Permit) -> Json:
+        """Deliver; the result's ``ref`` names the first message."""
+        if not permit.covers(effect):
+            raise RefusedError("The permit is for another message.")
+        message, chat_id = OutgoingMessage.from_args(effect.args), _chat_id(effect.args)
+        limit: int | None = getattr(self._bridge, "max_units", None)
+        if self.repeat is RepeatClass.EDITABLE:
+            return {"ref": await self._by_placeholder(effect, chat_id, message, limit, permit)}
+        first: str | None = None
+        for part in split_message(message, limit):
+            ref = await self._bridge.send(chat_id, part, effect.ref if first is None else None, effect.key, permit)
+            first = first or ref
+        return {"ref": first}
+
+    async def open(self, effect: StoredEffect, permit: Permit) -> str:
+        """A sign of life where the reply will stand."""
+        if not permit.covers(effect):
+            raise RefusedError("The permit is for another message.")
+        return await self._bridge.open(_chat_id(effect.args), effect.key, permit)
+
+    async def update(self, effect: StoredEffect, args: Mapping[str, Json]) -> None:
+        """Show a growing reply."""
+        text = args.get("text")
+        if effect.ref is not None and isinstance(text, str):
+            await self._bridge.update(_chat_id(effect.args), effect.ref, text)
+
+    async def _by_placeholder(
+        self, effect: StoredEffect, chat_id: str, message: OutgoingMessage, limit: int | None, permit: Permit
+    ) -> str:
+        known = self._parts(effect.key)
+        if effect.ref is not None:
+            known.setdefault(0, effect.ref)
+        text = message.text if message.text.strip() or message.picture is None else PICTURE_ONLY
+        parts = split_message(replace(message, text=text, picture=None), limit)
+        for number, part in enumerate(parts):
+            ref = known.get(number)
+            if ref is None:
+                ref = await self._bridge.open(chat_id, effect.key, permit)
+                known[number] = await self._keep(effect.key, number, ref)
+            shown = await self._bridge.send(chat_id, part, ref, effect.key, permit)
+            if shown is not None and shown != ref:
+                known[number] = await self._keep(effect.key, number, shown)
+        if message.picture is not None and len(parts) not in known:
+            picture = OutgoingMessage(text="", picture=message.picture)
+            ref = await self._bridge.send(chat_id, picture, None, effect.key, permit)
+            await self._keep(effect.key, len(parts), ref or "")
+        return known[0]
+
+    def _parts(self, key: str) -> dict[int, str]:
+        rows = self._store.view().query("SELECT part, ref FROM reply_part WHERE effect_key = ?", (key,))
+        return {int(row["part"]): str(row["ref"]) for row in rows}
+
+    async def _keep(self, key: str, part: int, ref: str) -> str:
+        def unit(tx: Tx) -> None:
+            values: tuple[Any, ...] = (ref, key, part)
+            if not tx.execute("UPDATE reply_part SET ref = ? WHERE effect_key = ? AND part = ?", values):
+                tx.execute("INSERT INTO reply_part (ref, effect_key, part) VALUES (?, ?, ?)", values)
+
+        await self._store.write(unit)
+        return ref
+
+
+def _chat_id(args: Mapping[str, Json]) -> str:
+    return str(args["chat_id"])

@@ -1,0 +1,273 @@
+"""Handling one message of a person: answers to cards, corrections, exact phrases, reminders, and then the model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+from retainer.agent.engine import Intent
+from retainer.agent.loop import LoopInput, LoopResult, ModelLoop
+from retainer.agent.reading import read_capability
+from retainer.agent.text import core_words
+from retainer.chat.cards import LOOSE, CardDesk
+from retainer.chat.commands import Correction, card_answer, correction, half_yes, urgent_command
+from retainer.chat.control import acknowledge, take_effect
+from retainer.chat.conversation import Message, build, last_said
+from retainer.chat.deeds import Deeds
+from retainer.chat.own import AGENT
+from retainer.chat.reminders import Wish
+from retainer.chat.replies import REPLY, request, say, say_answers
+from retainer.chat.services import ChatServices
+from retainer.chat.understanding import Understanding, greeting
+from retainer.core.capabilities import Answer, Capability
+from retainer.core.effects import EffectClass
+from retainer.core.errors import RetainerError
+from retainer.core.protocols import ChatModel, Context, OutgoingMessage, Tx
+from retainer.core.replies import reply_effect
+from retainer.core.values import Json
+from retainer.learning import corrections
+from retainer.runtime.context import ParkError
+from retainer.safety.identity import principal_at
+
+PLACEHOLDER = "…"
+_ORDERS = frozenset({"buy", "sell", "purchase", "liquidate", "short"})
+"""A message that begins with one of these is an order or nothing."""
+_LONGEST_PHRASE = 300
+"""Characters of a message that can be corrected; longer ones are stories, not phrases."""
+
+
+class Turns:
+    """One conversation turn after another, over the given services."""
+
+    def __init__(self, services: ChatServices) -> None:
+        self.services = services
+        self.zone: ZoneInfo = services.zone or services.settings.zone()
+        self.understanding = Understanding(services.capabilities, self.zone, services.settings.router_floor)
+        self.cards = CardDesk(services, self.zone)
+        self.deeds = Deeds(services, self.zone)
+
+    async def take(self, ctx: Context, message: Message) -> None:
+        """Answer ``message``."""
+        self.services.memory.catch_up(ctx.view, message.person, message.seq)
+        if not message.text.strip():
+            await self._without_words(ctx, message)
+        elif not await self._exact(ctx, message):
+            await self._meant(ctx, message)
+
+    async def _without_words(self, ctx: Context, message: Message) -> None:
+        if message.quoted.strip():
+            await self._converse(ctx, replace(message, text="Please sum up the quoted text."))
+        else:
+            say(ctx, message.address, "That message had no words I can read. Please tell me in text.")
+
+    # --- exact things ------------------------------------------------------------------------------------------------
+    async def _exact(self, ctx: Context, message: Message) -> bool:
+        """Control words and answers to cards; ``True`` when it was one."""
+        if await self._control(ctx, message):
+            return True
+        answer = card_answer(message.text)
+        if answer is not None and self.cards.typed(ctx, answer, person=message.person, address=message.address):
+            return True
+        if half_yes(message.text) and self.cards.waiting(ctx, message.address):
+            say(ctx, message.address, LOOSE)
+            return True
+        return False
+
+    async def _control(self, ctx: Context, message: Message) -> bool:
+        """Normally the hub has caught these words on arrival; a message that came another way is caught here."""
+        command = urgent_command(message.text) if not message.quoted else None
+        if command is None:
+            return False
+        if not self._may(ctx, message, command.scope):
+            say(ctx, message.address, f"This device may not {command.command}: it needs the scope {command.scope}.")
+            return True
+
+        async def effective() -> bool:
+            await self.services.write(lambda tx: take_effect(tx, command, message.person, ctx.now))
+            return True
+
+        await ctx.step("control", effective)
+        acknowledge(ctx, command, self.services.capabilities(), person=message.person, address=message.address)
+        return True
+
+    def _may(self, ctx: Context, message: Message, scope: str) -> bool:
+        principal = principal_at(ctx.view, message.person, message.address)
+        return principal is not None and principal.may(scope)
+
+    # --- meaning -----------------------------------------------------------------------------------------------------
+    async def _meant(self, ctx: Context, message: Message, before: str = "") -> None:
+        """Corrections of the past first, then every decider, then the model."""
+        corrected = correction(message.text)
+        if corrected is not None and not before and await self._correct(ctx, message, corrected):
+            return
+        known = corrections.lookup(ctx.view, message.person, message.text)
+        if known is not None:
+            message = replace(message, text=known)
+        intent = await self.understanding.engine.decide(message)
+        if intent is None:
+            await self._converse(ctx, message)
+        else:
+            await self._act(ctx, message, intent, before)
+
+    async def _correct(self, ctx: Context, message: Message, corrected: Correction) -> bool:
+        """Keep the correction and answer as it was meant. ``False``: it corrects nothing."""
+        turns = self.services.memory.history(message.address, person=message.person, upto=message.seq)
+        earlier = last_said(turns)
+        sure = corrected.explicit or bool(self.understanding.matches(corrected.meant))
+        same = corrections.normal(earlier) == corrections.normal(corrected.meant)
+        if not earlier or not sure or same or not corrections.normal(earlier) or len(earlier) > _LONGEST_PHRASE:
+            return False
+        ctx.apply(lambda tx: _keep(tx, message, earlier, corrected.meant))
+        before = f"Noted: from now on I take “{_short(earlier)}” as “{_short(corrected.meant)}”."
+        await self._meant(ctx, replace(message, text=corrected.meant), before)
+        return True
+
+    async def _act(self, ctx: Context, message: Message, intent: Intent, before: str) -> None:
+        match intent.action:
+            case "remind":
+                at = intent.args.get("at")
+                wish = Wish(intent.text, datetime.fromisoformat(at) if isinstance(at, str) else None)
+                self.deeds.remind(ctx, message, wish)
+            case "several":
+                matches = self.understanding.matches(message.text)
+                await self._read_all(ctx, message, [(match.capability, match.args) for match in matches], before)
+            case "say":
+                say(ctx, message.address, intent.text)
+            case _:
+                await self._perform(ctx, message, self._capability(intent.capability), intent.args, before)
+
+    def _capability(self, name: str | None) -> Capability:
+        return next(one for one in self.understanding.current.capabilities if one.name == name)
+
+    async def _perform(
+        self,
+        ctx: Context,
+        message: Message,
+        capability: Capability,
+        args: Mapping[str, Json],
+        before: str = "",
+        *,
+        opened: bool = False,
+    ) -> None:
+        """Do what was asked: read it here, or pass it to the agent it belongs to. ``opened``: a placeholder waits."""
+        if not self._may(ctx, message, capability.scope):
+            say(
+                ctx,
+                message.address,
+                f"This device may not do that: it needs the scope {capability.scope}. Nothing was done.",
+            )
+        elif capability.agent == AGENT and capability.run is None:
+            await self.deeds.perform(ctx, message, capability, args)
+        elif capability.effect_class is EffectClass.READ and capability.run is not None:
+            await self._read_all(ctx, message, [(capability, args)], before)
+        else:
+            request(ctx, capability, args, person=message.person, address=message.address, label=ctx.event.label)
+            if opened or before:
+                say(ctx, message.address, before or f"Passed on to {capability.agent}.")
+
+    async def _read_all(
+        self, ctx: Context, message: Message, asked: list[tuple[Capability, Mapping[str, Json]]], before: str
+    ) -> None:
+        answers: list[Answer] = []
+        for index, (capability, args) in enumerate(asked):
+            if not self._may(ctx, message, capability.scope):
+                answers.append(Answer(f"This device may not see that: it needs the scope {capability.scope}."))
+                continue
+            try:
+                answers.append(await read_capability(ctx, capability, args, step=f"call:0:{index}"))
+            except RetainerError as error:
+                answers.append(Answer(str(error)))
+        say_answers(ctx, message.address, answers, before=before)
+
+    # --- the model ---------------------------------------------------------------------------------------------------
+    async def _converse(self, ctx: Context, message: Message) -> None:
+        model = self.services.model()
+        if self._unclear_order(message, model):
+            say(ctx, message.address, self._order_hint())
+            return
+        if model is None:
+            say(ctx, message.address, self._without_model(message))
+            return
+        await ctx.open(reply_effect(message.address, OutgoingMessage(text=PLACEHOLDER), label=ctx.event.label))
+        try:
+            result = await self._ask_model(ctx, message, model)
+        except ParkError:
+            raise
+        except RetainerError as error:
+            say(ctx, message.address, f"I could not find the words: {error} Exact questions still work: say “help”.")
+            return
+        await self._conclude(ctx, message, result)
+
+    def _unclear_order(self, message: Message, model: ChatModel | None) -> bool:
+        """Whether this begins like an order that nothing could read: a model must not chat it away."""
+        words = core_words(message.text)
+        if not words or words[0] not in _ORDERS:
+            return False
+        candidates = self.understanding.candidates(message.text, self.services.settings.candidates)
+        return model is None or not any(one.capability.effect_class is EffectClass.MONEY for one in candidates)
+
+    def _order_hint(self) -> str:
+        examples = [
+            f"“{one.examples[0]}”"
+            for one in self.understanding.current.capabilities
+            if one.examples and one.effect_class is EffectClass.MONEY
+        ]
+        such = f", for example {' or '.join(examples)}" if examples else ""
+        return f"I take an order only when I can read it exactly{such}. Nothing was ordered."
+
+    async def _ask_model(self, ctx: Context, message: Message, model: ChatModel) -> LoopResult:
+        settings = self.services.settings
+        current = self.understanding.current
+        built = await build(ctx, self.services, message, self.zone)
+        candidates = [
+            one
+            for one in self.understanding.candidates(message.text, settings.candidates)
+            if self._may(ctx, message, one.capability.scope)
+        ]
+        turn = LoopInput(
+            text=message.text,
+            prompt=built.prompt,
+            candidates=candidates,
+            names=current.grammar.names,
+            trusted=built.trusted,
+            label=built.label,
+            max_tokens=settings.reply_tokens,
+            placeholder=REPLY,
+        )
+        return await ModelLoop(model).run(ctx, turn)
+
+    async def _conclude(self, ctx: Context, message: Message, result: LoopResult) -> None:
+        if result.kind == "propose" and result.capability is not None:
+            await self._perform(ctx, message, result.capability, result.args, opened=True)
+        elif result.kind == "read" and result.answer is not None:
+            say_answers(ctx, message.address, [result.answer])
+        elif result.interrupted:
+            say(ctx, message.address, f"{result.text} … (stopped)".strip() if result.text else "(stopped)")
+        else:
+            say(ctx, message.address, result.text or "I have no answer to that. “help” shows what I can do.")
+
+    def _without_model(self, message: Message) -> str:
+        state = self.services.model_state().rstrip(".")
+        hello = f"{self.services.personality.greeting}\n\n" if greeting(message.text) else ""
+        return (
+            f"{hello}I cannot chat freely right now (model: {state}). Meanwhile I answer exact questions, for example "
+            f"{self._suggestions()}. “help” shows all of them."
+        )
+
+    def _suggestions(self) -> str:
+        examples = [
+            one.examples[0]
+            for one in self.understanding.current.capabilities
+            if one.examples and one.agent != AGENT and one.effect_class is EffectClass.READ
+        ]
+        return ", ".join(f"“{example}”" for example in [*examples[:3], "status"])
+
+
+def _keep(tx: Tx, message: Message, earlier: str, meant: str) -> None:
+    corrections.record(tx, message.person, earlier, meant, message.seq, message.now)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 80 else text[:79] + "…"

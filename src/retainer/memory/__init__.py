@@ -1,0 +1,1 @@
+"""What agents remember of the people they serve: conversations word for word, recall, facts, and real erasing."""

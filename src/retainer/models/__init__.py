@@ -1,0 +1,1 @@
+"""Models: a catalogue and a verified store of files, a supervised local engine, clients, numeric predictors."""

@@ -1,0 +1,270 @@
+"""Carrying out one effect: recheck, mark *sending*, do it, record. What a crash or an error leaves open is resolved
+by the repeat class."""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, Final, TypeVar
+
+import structlog
+
+from retainer.core.clock import to_epoch
+from retainer.core.effects import Decision, EffectClass, EffectState, RepeatClass, StoredEffect
+from retainer.core.errors import InvalidInputError, NotSentError, RejectedError
+from retainer.core.labels import UNTRUSTED, Label
+from retainer.core.protocols import Store, Tx
+from retainer.runtime import bodies, effects
+from retainer.runtime.auditing import Woken
+from retainer.runtime.inbox import last_seq, load_event
+from retainer.runtime.outbox import Outbox, failure_words
+from retainer.runtime.settings import RuntimeSettings
+from retainer.runtime.store import StorageError, savepoint
+
+T = TypeVar("T")
+log = structlog.get_logger(__name__)
+
+_LONGEST: Final = 60.0
+_UNSURE: Final = "It was cut off while being sent; it may or may not have happened, and it will not be repeated."
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """An effect marked *sending*, to be carried out now; ``again``: an earlier try may have happened."""
+
+    effect: StoredEffect
+    again: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Later:
+    """Not over: try again after ``seconds``. ``sent``: an earlier try may have happened."""
+
+    seconds: float
+    reason: str
+    sent: bool
+
+
+class Carrier:
+    """One attempt at a time per queue. Shared by the deliverer and by calls inside handlers."""
+
+    def __init__(self, store: Store, outbox: Outbox, settings: RuntimeSettings, woken: Callable[[Woken], None]) -> None:
+        self._store = store
+        self._outbox = outbox
+        self._settings = settings
+        self._woken = woken
+        self._locks: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
+
+    def lock(self, queue: str) -> asyncio.Lock:
+        """Held while an effect of ``queue`` is being carried out."""
+        lock = self._locks.get(queue)
+        if lock is None:
+            lock = self._locks[queue] = asyncio.Lock()
+        return lock
+
+    async def attempt(self, key: str) -> StoredEffect | Later:
+        """Carry ``key`` one step towards its end; returns it when it has ended."""
+        return await self.go_on(await self.write(lambda tx, now: self.begin(tx, key, now)))
+
+    async def go_on(self, begun: StoredEffect | Started | Later) -> StoredEffect | Later:
+        """What follows :meth:`begin`: nothing if it has ended, else the doing outside any transaction."""
+        return await self._perform(begun) if isinstance(begun, Started) else begun
+
+    async def write(self, unit: Callable[[Tx, datetime], T]) -> T:
+        """A unit of work between two audits: of what others wrote past the runtime, and of its own."""
+
+        def whole(tx: Tx) -> tuple[T, Woken]:
+            mark, now = last_seq(tx), self._outbox.clock.now()
+            before = self._outbox.settle(tx, mark, now)
+            result = unit(tx, now)
+            return result, before.join(self._outbox.settle(tx, mark, now))
+
+        result, woken = await self._store.write(whole)
+        self._woken(woken)
+        return result
+
+    # --- before ------------------------------------------------------------------------------------------------------
+    def begin(self, tx: Tx, key: str, now: datetime) -> StoredEffect | Started | Later:
+        """Recheck and mark *sending*; what lives in this database is done at once."""
+        effect = effects.by_key(tx, key)
+        if effect.state not in {EffectState.READY, EffectState.SENDING}:
+            return effect
+        adapter = self._outbox.adapters.get(effect.tool)
+        again = effect.state is EffectState.SENDING
+        if adapter is None:
+            return self._end(
+                tx, effect, EffectState.UNKNOWN if again else EffectState.REFUSED, now, "Its tool is gone."
+            )
+        if again and effect.repeat is RepeatClass.NONE:
+            return self._end(tx, effect, EffectState.UNKNOWN, now, _UNSURE)
+        if not (again and effect.repeat is RepeatClass.LOOKUP):
+            refusal = self._refusal(tx, effect, now)
+            if refusal is not None:
+                state = EffectState.UNKNOWN if again else EffectState.REFUSED
+                return self._end(tx, effect, state, now, f"{refusal} {_UNSURE}" if again else refusal)
+        if hasattr(adapter, "apply"):
+            return self._apply(tx, adapter, effect, now)
+        effects.claim(tx, key, now)
+        return Started(self._with_ref(tx, effect, now), again)
+
+    def _refusal(self, tx: Tx, effect: StoredEffect, now: datetime) -> str | None:
+        if effects.blocked_by_stop(tx, effect):
+            return effects.STOPPED
+        verdict = self._outbox.guard.recheck(tx, effect, now)
+        return None if verdict.decision is Decision.ALLOW else verdict.reason or "Not allowed any more."
+
+    def _with_ref(self, tx: Tx, effect: StoredEffect, now: datetime) -> StoredEffect:
+        """Resolve ``args.edit`` to the reference of the earlier message."""
+        edit = effect.args.get("edit")
+        if effect.ref is None and isinstance(edit, str):
+            earlier = effects.find(tx, edit)
+            if earlier is not None and earlier.ref is not None:
+                effects.set_ref(tx, effect.key, earlier.ref, now)
+                return replace(effect, ref=earlier.ref)
+        return effect
+
+    def _apply(self, tx: Tx, adapter: Any, effect: StoredEffect, now: datetime) -> StoredEffect | Later:
+        effects.claim(tx, effect.key, now)
+        try:
+            with savepoint(tx):
+                result = adapter.apply(tx, effect, self._outbox.guard.permit(effect))
+                return self._end(tx, effect, EffectState.DONE, now, result=result)
+        except RejectedError as error:
+            return self._end(tx, effect, EffectState.REFUSED, now, str(error))
+        except (StorageError, InvalidInputError):
+            raise
+        except Exception as error:  # noqa: BLE001 - the adapter's failure must not take the queue down
+            log.warning("apply_failed", tool=effect.tool, key=effect.key, kind=type(error).__name__)
+            if effect.attempts + 1 >= self._settings.tries:
+                return self._end(tx, effect, EffectState.REFUSED, now, f"It failed: {failure_words(error)}")
+            return self._postpone(tx, effect, EffectState.READY, failure_words(error), now)
+
+    # --- doing -------------------------------------------------------------------------------------------------------
+    async def _perform(self, started: Started) -> StoredEffect | Later:
+        effect = started.effect
+        adapter = self._outbox.adapters[effect.tool]
+        try:
+            async with asyncio.timeout(self._settings.deliver_timeout):
+                if started.again and effect.repeat is RepeatClass.LOOKUP:
+                    found = await adapter.lookup(effect)
+                    if found is not None:
+                        return await self._done(effect, found)
+                    refused = await self.write(lambda tx, now: self._absent(tx, effect, now))
+                    if refused is not None:
+                        return refused
+                effect = await self._opened(adapter, effect)
+                result = await adapter.execute(effect, self._outbox.guard.permit(effect))
+        except RejectedError as error:
+            reason = str(error)
+            return await self.write(lambda tx, now: self._end(tx, effect, EffectState.REFUSED, now, reason))
+        except NotSentError as error:
+            return await self._not_sent(started, error)
+        except StorageError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it was, nobody knows whether it happened
+            return await self._unsure(effect, error)
+        return await self._done(effect, result)
+
+    def _absent(self, tx: Tx, effect: StoredEffect, now: datetime) -> StoredEffect | None:
+        """The far side never got it: as good as *ready*, so it is checked like that."""
+        refusal = self._refusal(tx, effect, now)
+        return None if refusal is None else self._end(tx, effect, EffectState.REFUSED, now, refusal)
+
+    async def _opened(self, adapter: Any, effect: StoredEffect) -> StoredEffect:
+        """An editable message starts as a placeholder whose reference is durable before anything is said in it."""
+        if effect.repeat is not RepeatClass.EDITABLE or effect.ref is not None or not hasattr(adapter, "open"):
+            return effect
+        ref: str = await adapter.open(effect, self._outbox.guard.permit(effect))
+        await self.write(lambda tx, now: effects.set_ref(tx, effect.key, ref, now))
+        return replace(effect, ref=ref)
+
+    # --- after -------------------------------------------------------------------------------------------------------
+    async def _done(self, effect: StoredEffect, result: Any) -> StoredEffect:
+        reason = ""
+        try:
+            bodies.encode(result)
+        except InvalidInputError as error:
+            log.warning("result_dropped", tool=effect.tool, key=effect.key)
+            result, reason = None, error.message
+        return await self.write(lambda tx, now: self._end(tx, effect, EffectState.DONE, now, reason, result=result))
+
+    async def _not_sent(self, started: Started, error: NotSentError) -> Later:
+        state = EffectState.SENDING if started.again else EffectState.READY
+        reason, after = str(error), error.retry_after
+        return await self.write(lambda tx, now: self._postpone(tx, started.effect, state, reason, now, after))
+
+    async def _unsure(self, effect: StoredEffect, error: Exception) -> StoredEffect | Later:
+        log.warning("send_unsure", tool=effect.tool, key=effect.key, kind=type(error).__name__)
+        words = "no answer in time" if isinstance(error, TimeoutError) else failure_words(error)
+
+        def unit(tx: Tx, now: datetime) -> StoredEffect | Later:
+            never = effect.repeat is RepeatClass.NONE
+            worn = effect.repeat is not RepeatClass.LOOKUP and effect.attempts + 1 >= self._settings.deliver_tries
+            if never or worn:
+                return self._end(tx, effect, EffectState.UNKNOWN, now, f"{_UNSURE} ({words})")
+            return self._postpone(tx, effect, EffectState.SENDING, words, now)
+
+        return await self.write(unit)
+
+    def _postpone(
+        self, tx: Tx, effect: StoredEffect, state: EffectState, reason: str, now: datetime, after: float | None = None
+    ) -> Later:
+        seconds = min(_LONGEST, self._settings.deliver_retry_seconds * 2 ** min(effect.attempts, 10))
+        seconds = seconds if after is None else max(0.0, after)
+        effects.back_off(tx, effect.key, state, to_epoch(now) + seconds, reason, now)
+        return Later(seconds, reason, state is EffectState.SENDING)
+
+    def _end(
+        self, tx: Tx, effect: StoredEffect, state: EffectState, now: datetime, reason: str = "", *, result: Any = None
+    ) -> StoredEffect:
+        current = effects.by_key(tx, effect.key)
+        if current.state in effects.FINAL:
+            return current
+        ended = effects.end(
+            tx,
+            effect.key,
+            state,
+            now,
+            result=result,
+            reason=reason,
+            ref=_ref(effect, result),
+            result_label=self._result_label(effect, state),
+        )
+        if state is EffectState.UNKNOWN:
+            self._tell_owner(tx, ended, now)
+        return ended
+
+    def _result_label(self, effect: StoredEffect, state: EffectState) -> Label | None:
+        """What came from outside taints the turn, unless the adapter says that its source is one of ours."""
+        if effect.effect_class is not EffectClass.FETCH or state is not EffectState.DONE:
+            return None
+        label: Label = getattr(self._outbox.adapters.get(effect.tool), "label", UNTRUSTED)
+        return label
+
+    def _tell_owner(self, tx: Tx, effect: StoredEffect, now: datetime) -> None:
+        event = load_event(tx, effect.event_seq)
+        spoken = effect.effect_class is EffectClass.COMMUNICATE
+        if effect.reply_to is None and spoken:
+            return
+        what = effect.summary or effect.tool
+        text = (
+            f"I do not know whether this happened: {what}\nI will not repeat it. `explain {event.seq}` has the details."
+        )
+        self._outbox.notice(tx, event, f"{effect.name}:unknown", text, now, to=effect.reply_to)
+
+    def give_up(self, tx: Tx, key: str, later: Later, now: datetime) -> StoredEffect:
+        """End an effect that its caller does not wait for any longer."""
+        effect = effects.by_key(tx, key)
+        if later.sent:
+            return self._end(tx, effect, EffectState.UNKNOWN, now, f"{_UNSURE} ({later.reason})")
+        return self._end(tx, effect, EffectState.REFUSED, now, f"It could not be sent: {later.reason}")
+
+
+def _ref(effect: StoredEffect, result: Any) -> str | None:
+    found = result.get("ref") if isinstance(result, Mapping) else None
+    if isinstance(result, str) and effect.effect_class is EffectClass.COMMUNICATE:
+        found = result
+    return found if isinstance(found, str) else None

@@ -1,0 +1,114 @@
+"""Delivery of *ready* effects: one after another within a queue, queues side by side."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from typing import Final
+
+import structlog
+
+from retainer.core.clock import Clock, to_epoch
+from retainer.core.errors import RetainerError
+from retainer.core.protocols import Row, Store
+from retainer.runtime.carrier import Carrier
+from retainer.runtime.store import StorageError
+
+log = structlog.get_logger(__name__)
+
+_DOZE: Final = 1.0
+"""Longest sleep, in seconds, of a queue that is backing off: the clock may be set."""
+_QUEUES = "SELECT DISTINCT queue FROM effect WHERE state IN ('ready', 'sending') AND held = 0"
+_HEAD = (
+    "SELECT key, not_before FROM effect WHERE state IN ('ready', 'sending') AND queue = ? AND held = 0"
+    " ORDER BY id LIMIT 1"
+)
+
+
+class Deliverer:
+    """A worker task per queue with work; it ends when the queue is empty."""
+
+    def __init__(
+        self, store: Store, carrier: Carrier, clock: Clock, *, at_once: int, changed: Callable[[], None]
+    ) -> None:
+        self._store = store
+        self._carrier = carrier
+        self._clock = clock
+        self._room = asyncio.Semaphore(at_once)
+        self._changed = changed
+        self._workers: dict[str, asyncio.Task[None]] = {}
+        self._again: dict[str, asyncio.Event] = {}
+        self._stopping = False
+
+    def scan(self) -> None:
+        """Wake every queue that has work."""
+        self.wake(row["queue"] for row in self._store.view().query(_QUEUES))
+
+    def wake(self, queues: Iterable[str]) -> None:
+        """There may be work in ``queues``."""
+        if self._stopping:
+            return
+        for queue in queues:
+            if queue in self._workers:
+                self._again[queue].set()
+            else:
+                self._again[queue] = asyncio.Event()
+                self._workers[queue] = asyncio.create_task(self._work(queue), name=f"deliver:{queue}")
+
+    async def stop(self, grace: float) -> None:
+        """Finish what is being sent, for up to ``grace`` seconds; the rest is resolved at the next start."""
+        self._stopping = True
+        for again in self._again.values():
+            again.set()
+        tasks = list(self._workers.values())
+        if tasks:
+            await asyncio.wait(tasks, timeout=grace)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _work(self, queue: str) -> None:
+        again = self._again[queue]
+        try:
+            while not self._stopping:
+                again.clear()
+                head = self._head(queue)
+                if head is None:
+                    return
+                wait = head["not_before"] - to_epoch(self._clock.now())
+                if wait > 0:
+                    await _doze(again, wait)
+                    continue
+                await self._deliver(queue, head["key"])
+        finally:
+            del self._workers[queue], self._again[queue]
+            if again.is_set() and not self._stopping:
+                self.wake([queue])
+            self._changed()
+
+    def _head(self, queue: str) -> Row | None:
+        try:
+            return self._store.view().one(_HEAD, (queue,))
+        except StorageError as error:
+            log.warning("delivery_waits", error=error.message)
+            return {"key": "", "not_before": to_epoch(self._clock.now()) + _DOZE}
+
+    async def _deliver(self, queue: str, key: str) -> None:
+        try:
+            async with self._room, self._carrier.lock(queue):
+                await self._carrier.attempt(key)
+        except RetainerError as error:
+            log.warning("delivery_failed", key=key, error=error.message)
+            await asyncio.sleep(_DOZE)
+        except Exception:  # a guard or adapter bug: the other queues go on, this one tries again
+            log.exception("delivery_failed", key=key)
+            await asyncio.sleep(_DOZE)
+        self._changed()
+
+
+async def _doze(again: asyncio.Event, seconds: float) -> None:
+    try:
+        async with asyncio.timeout(min(seconds, _DOZE)):
+            await again.wait()
+    except TimeoutError:
+        return

@@ -1,0 +1,76 @@
+"""One service per data folder."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from retainer.core.errors import RetainerError
+from retainer.runtime.store import StorageError
+
+
+class FolderTakenError(RetainerError):
+    """Another service runs on this data folder. ``pid`` is its process, 0 when unknown."""
+
+    def __init__(self, folder: Path, pid: int) -> None:
+        who = f" (process {pid})" if pid else ""
+        super().__init__(
+            f"Another retainer{who} is running on {folder}.",
+            hint="Use that one (`retainer chat`, `retainer status`), end it, or set RETAINER_DATA to another one.",
+        )
+        self.pid = pid
+
+
+class FolderLock:
+    """Held for as long as the service runs; the system lets go of it when the process ends, however it ends."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    @classmethod
+    def acquire(cls, folder: Path | str) -> FolderLock:
+        """Take the folder, or raise :class:`FolderTakenError` naming the process that has it."""
+        import fcntl
+
+        folder = Path(folder)
+        try:
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            descriptor = os.open(folder / "service.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise StorageError(
+                f"The data folder {folder} cannot be used: {error.strerror}.",
+                hint="Make it writable, or set RETAINER_DATA to another one.",
+            ) from error
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(descriptor)
+            raise FolderTakenError(folder, holder(folder)) from error
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        return cls(descriptor)
+
+    def release(self) -> None:
+        """Let go; harmless when done twice."""
+        if self._descriptor >= 0:
+            os.ftruncate(self._descriptor, 0)
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
+def holder(folder: Path | str) -> int:
+    """Process id of the service running on ``folder``, 0 if none is."""
+    import fcntl
+
+    try:
+        descriptor = os.open(Path(folder) / "service.lock", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return 0
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        text = os.pread(descriptor, 32, 0).decode(errors="replace").strip()
+        return int(text) if text.isdigit() else 0
+    finally:
+        os.close(descriptor)
+    return 0

@@ -1,0 +1,158 @@
+"""``SafetyProtocols``: the safety rules as plain calls, with or without a running service."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from retainer.core.clock import Clock, SystemClock
+from retainer.core.effects import Decision, Effect, EffectClass, Turn, Verdict
+from retainer.core.errors import InvalidInputError
+from retainer.safety import people, policy
+from retainer.safety.limits import Limits
+from retainer.safety.local import LocalStore, SyncStore
+from retainer.safety.redact import default_redactor
+
+REFUSAL = "This number is not authorised to use this service."
+"""What somebody who is not authorised is told where silence is not possible. It reveals nothing else."""
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
+_SEPARATORS = re.compile(r"[\s().\-/]+")
+
+
+def phone_number(number: str) -> str:
+    """``number`` with a leading plus and digits only (E.164), so that one number has one spelling.
+
+    Raises :class:`InvalidInputError` for what is no international number.
+    """
+    text = _SEPARATORS.sub("", number.strip())
+    text = f"+{text[2:]}" if text.startswith("00") else text
+    digits = text.removeprefix("+")
+    if not (digits.isascii() and digits.isdigit() and 3 <= len(digits) <= 15):
+        raise InvalidInputError(f"{number!r} is not a phone number.", hint="Write it like +15550100.")
+    return f"+{digits}"
+
+
+class SafetyProtocols:
+    """Who may talk to the agents, and what an agent may do.
+
+    With no argument it keeps its records in memory and authorises nobody; ``store`` puts them into the database of a
+    service (:class:`retainer.runtime.sqlite.SqliteStore` fits). ``authorized`` are phone numbers to allow from the
+    start, with scope chat.
+    """
+
+    def __init__(
+        self,
+        authorized: Iterable[str] = (),
+        *,
+        store: SyncStore | None = None,
+        limits: Limits | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self.limits = limits or Limits()
+        self._store: SyncStore = store if store is not None else LocalStore()
+        self._clock = clock or SystemClock()
+        for number in authorized:
+            self.authorize(number)
+
+    # --- people -----------------------------------------------------------------------------------------------------
+    def authorize(
+        self, number: str, *, scope: str = "chat", channel: str = "phone", name: str = "", person_id: str | None = None
+    ) -> people.Principal:
+        """Let this number (or stable id of another ``channel``) in, with ``scope``; ``person_id`` joins it to a person.
+
+        This is a decision of whoever runs the program: it is no tool, and no message can reach it.
+        """
+        stable_id = self._stable(number, channel)
+        now = self._clock.now()
+        held = people.identify(self._store.view(), channel, stable_id)
+        joined = person_id or (held.person_id if held is not None else None)
+        return self._store.write_now(
+            lambda tx: people.add_device(
+                tx, channel, stable_id, scope, now, person_id=joined, name=name or (held.name if held else stable_id)
+            )
+        )
+
+    def authorized_user(self, phone_number_or_id: str, channel: str = "phone") -> bool:
+        """Whether this number (or stable id of another ``channel``) may talk to the agents. Never raises."""
+        return self.principal(phone_number_or_id, channel) is not None
+
+    def principal(self, phone_number_or_id: str, channel: str = "phone") -> people.Principal | None:
+        """Who that is and what they may do, or ``None`` for a stranger."""
+        try:
+            stable_id = self._stable(phone_number_or_id, channel)
+        except InvalidInputError:
+            return None
+        return people.identify(self._store.view(), channel, stable_id)
+
+    def block_unauthorized(self, phone_number_or_id: str, channel: str = "phone") -> str:
+        """Drop a stranger: count the attempt, keep nothing else, return the refusal. Empty when authorised."""
+        if self.authorized_user(phone_number_or_id, channel):
+            return ""
+        now = self._clock.now()
+        try:
+            stable_id = self._stable(phone_number_or_id, channel)
+        except InvalidInputError:
+            stable_id = "malformed"
+        self._store.write_now(lambda tx: people.drop(tx, channel, stable_id, now))
+        return REFUSAL
+
+    def blocked_today(self) -> dict[str, int]:
+        """Messages of strangers dropped today, per channel."""
+        return people.counts(self._store.view(), self._clock.now())
+
+    def revoke(self, number: str, channel: str = "phone") -> bool:
+        """Take this number's access away at once; whether it had any."""
+        stable_id, now = self._stable(number, channel), self._clock.now()
+        gone = self._store.write_now(lambda tx: people.revoke(tx, now, channel=channel, stable_id=stable_id))
+        return gone > 0
+
+    # --- effects and texts ------------------------------------------------------------------------------------------
+    def validate(
+        self, what: str | bytes | Effect, turn: Turn | None = None, facts: policy.Facts | None = None
+    ) -> Verdict:
+        """Whether a text may be handled, or what is to become of an effect.
+
+        An effect is judged by the same policy as everywhere: ``turn`` says who asked and what was read before
+        (default: nobody, nothing), ``facts`` what else matters (default: running, no mandate). A text is refused when
+        it is empty, too long, or not text.
+        """
+        if isinstance(what, Effect):
+            return policy.check(what, turn or Turn(), facts or self._facts(what, turn or Turn()))
+        return self._text(what)
+
+    def redact(self, text: str) -> str:
+        """``text`` without known secrets and without what looks like one."""
+        return default_redactor().clean(text)
+
+    def _text(self, what: str | bytes) -> Verdict:
+        if isinstance(what, bytes | bytearray):
+            return Verdict(Decision.DENY, "That is not text; I read text only.")
+        if not what.strip():
+            return Verdict(Decision.DENY, "The message is empty.")
+        if len(what) > self.limits.message_characters:
+            return Verdict(
+                Decision.DENY,
+                f"The message has {len(what):,} characters; I read up to {self.limits.message_characters:,}.",
+            )
+        if _CONTROL.search(what):
+            return Verdict(Decision.DENY, "The message holds control characters; send plain text.")
+        return policy.ALLOW
+
+    def _facts(self, effect: Effect, turn: Turn) -> policy.Facts:
+        view = self._store.view()
+        person = turn.sender is not None and people.known(view, turn.sender)
+        device = people.principal_at(view, turn.sender, turn.reply_to, turn.channel) if person and turn.sender else None
+        money = effect.effect_class is EffectClass.MONEY
+        account = effect.args.get("account")
+        return policy.Facts(
+            person=person,
+            scope=None if device is None else device.scope,
+            paired_address=effect.queue in people.addresses(view),
+            live=money and isinstance(account, str) and not account.startswith("paper"),
+            limits=self.limits,
+        )
+
+    @staticmethod
+    def _stable(number: str, channel: str) -> str:
+        return phone_number(number) if channel in {"phone", "sms"} else number.strip()

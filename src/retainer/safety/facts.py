@@ -1,0 +1,174 @@
+"""Facts for the policy, read from rows: control, scopes, mandates, and what was done lately."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+from retainer.core.clock import to_epoch, utc
+from retainer.core.effects import Effect, EffectClass, EffectState, StoredEffect, Turn
+from retainer.core.protocols import View
+from retainer.runtime import effects
+from retainer.runtime.control import read_control
+from retainer.safety import mandate as mandates
+from retainer.safety.identity import approver_address, known, principal_at
+from retainer.safety.limits import Limits
+from retainer.safety.policy import Facts, approver_scope, increases_exposure, own_order, personal
+
+EquityOf = Callable[[View, str], Decimal | None]
+"""The equity of an account in dollars, or ``None`` while it has none."""
+
+_RECENT = 128
+"""Orders of an account that are looked at, at least; more when a day's limit is higher."""
+_SENT = "('ready', 'sending', 'done', 'unknown')"
+
+
+def account_of(effect: Effect) -> str:
+    """The account an order is for."""
+    named = effect.args.get("account")
+    return named if isinstance(named, str) and named else effect.queue.removeprefix("account:")
+
+
+def is_live(account: str) -> bool:
+    """Whether an account holds real money: every one whose name does not start with ``paper``."""
+    return not account.startswith("paper")
+
+
+def order_time(effect: Effect, fallback: datetime) -> datetime:
+    """When an order was made, on its account's clock (``args.at``, ISO); ``fallback`` where it does not say."""
+    at = effect.args.get("at")
+    if not isinstance(at, str):
+        return fallback
+    try:
+        parsed = datetime.fromisoformat(at)
+    except ValueError:
+        return fallback
+    return parsed.astimezone(UTC) if parsed.tzinfo is not None else fallback
+
+
+def gather(
+    view: View, effect: Effect, turn: Turn, now: datetime, *, limits: Limits, equity: EquityOf | None = None
+) -> Facts:
+    """All that :func:`retainer.safety.policy.check` needs, and nothing it does not need for this class."""
+    person = turn.sender is not None and known(view, turn.sender)
+    device = principal_at(view, turn.sender, turn.reply_to, turn.channel) if person and turn.sender else None
+    scope = None if device is None else device.scope
+    kind = effect.effect_class
+    if kind is EffectClass.READ or (kind is EffectClass.COMMUNICATE and effect.queue == turn.reply_to):
+        return Facts(person=person, scope=scope, limits=limits)
+    base = Facts(person=person, scope=scope, limits=limits)
+    approver = approver_address(view, approver_scope(kind)) is not None
+    asked = approvals_since(view, now - timedelta(hours=1), own=personal(effect, turn, base))
+    if kind is not EffectClass.MONEY:
+        return Facts(
+            person=person,
+            scope=scope,
+            limits=limits,
+            approver=approver,
+            approvals_hour=asked,
+            paired_address=kind is EffectClass.COMMUNICATE and _paired(view, effect.queue),
+            effects_hour=_effects_since(view, turn.agent, now - timedelta(hours=1)),
+        )
+    return _order_facts(view, effect, turn, now, limits, equity, person, scope, approver, asked)
+
+
+def _order_facts(
+    view: View,
+    effect: Effect,
+    turn: Turn,
+    now: datetime,
+    limits: Limits,
+    equity: EquityOf | None,
+    person: bool,
+    scope: str | None,
+    approver: bool,
+    asked: int,
+) -> Facts:
+    account = account_of(effect)
+    own = own_order(turn)
+    minute, day, spent = orders_lately(view, effect, now, own=own, limits=limits)
+    strategy = effect.args.get("strategy")
+    if own:
+        mandate = mandates.active(view, account, strategy, now) if isinstance(strategy, str) else None
+    else:
+        mandate = next(iter(mandates.in_force(view, now, account=account)), None)
+    return Facts(
+        control=read_control(view).state,
+        person=person,
+        scope=scope,
+        approver=approver,
+        live=is_live(account),
+        mandate=mandate,
+        equity=None if equity is None else equity(view, account),
+        spent_today=spent,
+        orders_minute=minute,
+        orders_day=day,
+        approvals_hour=asked,
+        limits=limits,
+    )
+
+
+def approvals_since(view: View, since: datetime, *, own: bool) -> int:
+    """Approval requests since then, of those that a person's clean words led to, or of the others."""
+    row = view.one(
+        "SELECT COUNT(*) AS n FROM approval WHERE created_at > ? AND origin = ?",
+        (to_epoch(since), "person" if own else "other"),
+    )
+    return 0 if row is None else int(row["n"])
+
+
+def orders_lately(view: View, effect: Effect, now: datetime, *, own: bool, limits: Limits) -> tuple[int, int, Decimal]:
+    """Orders of the account in the last minute and on this day, and what the strategy's own cost this day.
+
+    A strategy's own orders on a paper account are counted on the account's clock, so that a replay is not slowed; all
+    others on real time, which no order can misstate. Days are UTC days. The effect itself does not count.
+    """
+    replayed = own and not is_live(account_of(effect))
+    at = order_time(effect, now) if replayed else utc(now)
+    key = effect.key if isinstance(effect, StoredEffect) else ""
+    rows = effects.select_effects(
+        view,
+        f"e.queue = ? AND e.effect_class = 'money' AND e.was_asked = ? AND e.state IN {_SENT} AND e.key <> ?",
+        (effect.queue, 0 if own else 1, key),
+        order="e.id DESC",
+        limit=max(_RECENT, 1 + (limits.orders_per_day if own else limits.approved_orders_per_day)),
+    )
+    minute = day = 0
+    spent = Decimal(0)
+    for row in rows:
+        when = order_time(row, row.created_at) if replayed else row.created_at
+        if when.date() != at.date() or row.args.get("action") == "cancel":
+            continue
+        day += 1
+        minute += abs(at - when) < timedelta(minutes=1)
+        if row.args.get("strategy") == effect.args.get("strategy") and increases_exposure(row):
+            spent += mandates.positive(row.args.get("notional")) or Decimal(0)
+    return minute, day, spent
+
+
+def _paired(view: View, address: str) -> bool:
+    row = view.one("SELECT address FROM identity WHERE address = ? AND revoked_at IS NULL", (address,))
+    return row is not None
+
+
+def revoked_address(view: View, address: str) -> bool:
+    """Whether ``address`` belonged to a device and belongs to none any more."""
+    row = view.one(
+        "SELECT COUNT(*) AS n, SUM(CASE WHEN revoked_at IS NULL THEN 1 ELSE 0 END) AS active "
+        "FROM identity WHERE address = ?",
+        (address,),
+    )
+    return row is not None and int(row["n"]) > 0 and int(row["active"] or 0) == 0
+
+
+def _effects_since(view: View, agent: str, since: datetime) -> int:
+    row = view.one(
+        "SELECT COUNT(*) AS n FROM effect e JOIN event v ON v.seq = e.event_seq "
+        "WHERE e.id > COALESCE((SELECT id FROM effect WHERE created_at <= ? ORDER BY id DESC LIMIT 1), 0) "
+        "AND e.agent = ? AND e.state <> ? AND ("
+        "e.effect_class IN ('fetch', 'write-own', 'destructive', 'admin') OR "
+        "(e.effect_class = 'communicate' AND (v.reply_to IS NULL OR v.reply_to <> e.queue)))",
+        (to_epoch(since), agent, EffectState.REFUSED.value),
+    )
+    return 0 if row is None else int(row["n"])

@@ -1,0 +1,80 @@
+"""Rates and sizes: plain numbers, pure comparisons, the clock passed in."""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from retainer.core.clock import to_epoch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What the guard counts against. Owned by the configuration; no tool can change it."""
+
+    messages_per_minute: int = 20
+    """Messages of one person that are handled; the rest get one polite notice."""
+    message_characters: int = 32_000
+    effects_per_hour: int = 60
+    """Effects that are neither replies, reads nor orders, per agent."""
+    approvals_per_hour: int = 6
+    """Approval requests that no clean message of a person led to: beyond it they are refused, not asked."""
+    own_approvals_per_hour: int = 200
+    """Approval requests for what a person asked for in so many words."""
+    orders_per_minute: int = 5
+    orders_per_day: int = 50
+    """A strategy's own orders per account; on paper they are counted on the account's clock."""
+    approved_orders_per_minute: int = 20
+    approved_orders_per_day: int = 200
+    """Orders that a person said yes to, per account, on real time: each took a hand, so there may be more."""
+    wrong_codes: int = 3
+    """Wrong codes after which an approval is spent."""
+    tap_seconds: int = 300
+    """How long a paper order, or anything but a live order, waits for its yes."""
+    live_seconds: int = 120
+    live_send_seconds: int = 300
+    """How long after its yes a live order may still be sent (a crash in between must not send a stale one)."""
+    send_seconds: int = 3600
+
+
+def over(count: int, limit: int) -> bool:
+    """Whether one more would exceed ``limit``."""
+    return count >= limit
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """Answer of :meth:`Rate.hit`: ``ok``, and whether this is the first refusal of the current burst."""
+
+    ok: bool
+    notice: bool = False
+
+
+class Rate:
+    """A sliding window per key, in memory: ``limit`` hits in ``window``. Old keys are forgotten."""
+
+    def __init__(self, limit: int, window: timedelta, *, keys: int = 1000) -> None:
+        self._limit = limit
+        self._window = window.total_seconds()
+        self._keys = keys
+        self._hits: OrderedDict[str, deque[float]] = OrderedDict()
+        self._told: dict[str, float] = {}
+
+    def hit(self, key: str, now: datetime) -> Hit:
+        """Count one for ``key`` if it fits. ``notice`` is true once per window, so a refusal is said only once."""
+        at = to_epoch(now)
+        hits = self._hits.setdefault(key, deque())
+        self._hits.move_to_end(key)
+        while hits and hits[0] <= at - self._window:
+            hits.popleft()
+        while len(self._hits) > self._keys:
+            old, _ = self._hits.popitem(last=False)
+            self._told.pop(old, None)
+        if len(hits) < self._limit:
+            hits.append(at)
+            return Hit(True)
+        first = self._told.get(key, float("-inf")) <= at - self._window
+        if first:
+            self._told[key] = at
+        return Hit(False, first)

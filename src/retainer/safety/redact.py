@@ -1,0 +1,194 @@
+"""Redaction: known secrets by their exact value, unknown ones by their shape, before anything is logged or kept.
+
+Exact values are the boundary (a value that was resolved from a handle is registered here at once); patterns catch what
+somebody pastes. Libraries log URLs with tokens in them, so the filter also cleans arguments and exception texts.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import threading
+from collections.abc import Iterable, Mapping, MutableMapping
+from functools import cache
+from typing import Any
+from urllib.parse import quote
+
+from retainer.core.errors import InvalidInputError
+
+MARK = "[secret]"
+"""What stands where a secret was."""
+MIN_LENGTH = 4
+"""Shorter values cannot be told from ordinary text and are not accepted."""
+
+_PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
+    (re.compile(r"(?<!\d)\d{6,}(?::|%3A)[\w-]{30,}", re.IGNORECASE), MARK),  # Telegram bot token
+    (re.compile(r"(?i)\b(bearer|basic)\s+[\w.~+/=-]{8,}"), rf"\1 {MARK}"),
+    (re.compile(r"\b(?:sk|pk|rk)[-_][\w-]{16,}"), MARK),
+    (re.compile(r"\b(?:ghp|gho|ghs|ghu|github_pat|hf|glpat)[-_]\w{16,}"), MARK),
+    (re.compile(r"\bAKIA[0-9A-Z]{16}\b"), MARK),
+    (re.compile(r"\bxox[abeprs]-[\w-]{10,}"), MARK),
+    (re.compile(r"\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*"), MARK),  # JSON web token
+    (
+        re.compile(
+            r"(?i)([\w-]*(?:api[_-]?key|token|secret|passw(?:or)?d|passphrase)[\"']?\s*[=:]\s*[\"']?)"
+            r"(?!\[secret\])[^\s\"'&,;\[\]{}()]{6,}"
+        ),
+        rf"\1{MARK}",
+    ),
+)
+_CARD = re.compile(r"(?<![\w.-])[3-6]\d{3}(?:[ -]?\d){10,15}(?![\w-])")
+_WORTH_LOOKING = re.compile(r"\d{4}|[-_=:]|bearer|basic|akia|eyj", re.IGNORECASE)
+"""Every pattern needs one of these; most lines have none and are passed on at once."""
+
+
+def luhn(digits: str) -> bool:
+    """Whether ``digits`` pass the check-digit rule of payment cards (ISO/IEC 7812-1)."""
+    total = 0
+    for place, ch in enumerate(reversed(digits)):
+        value = int(ch) * (2 if place % 2 else 1)
+        total += value - 9 if value > 9 else value
+    return total % 10 == 0
+
+
+def _card(match: re.Match[str]) -> str:
+    digits = re.sub(r"\D", "", match.group())
+    return MARK if 14 <= len(digits) <= 19 and luhn(digits) else match.group()
+
+
+class Redactor:
+    """Removes secrets from texts. One per process is enough: :func:`default_redactor`."""
+
+    def __init__(self, values: Iterable[str] = ()) -> None:
+        self._lock = threading.Lock()
+        self._values: frozenset[str] = frozenset()
+        self._exact: re.Pattern[str] | None = None
+        for value in values:
+            self.register(value)
+
+    def __repr__(self) -> str:
+        return f"Redactor({len(self._values)} forms)"
+
+    def register(self, value: str) -> None:
+        """Remove ``value`` from now on, also in its URL-quoted and JSON-escaped forms.
+
+        Raises :class:`InvalidInputError` (without the value in it) when it is shorter than :data:`MIN_LENGTH`.
+        """
+        if len(value.strip()) < MIN_LENGTH:
+            raise InvalidInputError(f"A secret must have at least {MIN_LENGTH} characters.", hint="Use a longer one.")
+        forms = {value, value.strip(), quote(value), quote(value, safe=""), value.encode("unicode_escape").decode()}
+        forms |= {value.replace("\\", "\\\\").replace('"', '\\"')}
+        with self._lock:
+            self._values |= forms
+            longest_first = sorted(self._values, key=lambda form: (-len(form), form))
+            self._exact = re.compile("|".join(re.escape(form) for form in longest_first))
+
+    def clean(self, text: str) -> str:
+        """``text`` without any registered value and without what looks like a secret."""
+        text = self._patterns(self._known(text, MARK))
+        # A mark may meet its surroundings to spell another secret: then take out until nothing is left of any.
+        while self._exact is not None and self._exact.search(text):
+            text = self._known(text, "")
+        return text
+
+    def clean_value(self, value: Any) -> Any:
+        """:meth:`clean` for every text inside ``value`` (mappings and sequences included)."""
+        if isinstance(value, str):
+            return self.clean(value)
+        if isinstance(value, bytes):
+            return self.clean(value.decode(errors="replace"))
+        if isinstance(value, Mapping):
+            return {self.clean_value(k): self.clean_value(v) for k, v in value.items()}
+        if isinstance(value, list | tuple | set | frozenset):
+            return [self.clean_value(item) for item in value]
+        if isinstance(value, bool | int | float) or value is None:
+            return value
+        text = repr(value) if isinstance(value, BaseException) else str(value)
+        cleaned = self.clean(text)
+        return value if cleaned == text and not isinstance(value, BaseException) else cleaned
+
+    def _known(self, text: str, mark: str) -> str:
+        return text if self._exact is None else self._exact.sub(mark, text)
+
+    @staticmethod
+    def _patterns(text: str) -> str:
+        if _WORTH_LOOKING.search(text) is None:
+            return text
+        for pattern, mark in _PATTERNS:
+            text = pattern.sub(mark, text)
+        return _CARD.sub(_card, text)
+
+
+@cache
+def default_redactor() -> Redactor:
+    """The redactor of this process; resolved secrets register themselves here."""
+    return Redactor()
+
+
+def redact(text: str) -> str:
+    """``text`` cleaned by the process's redactor."""
+    return default_redactor().clean(text)
+
+
+def redact_processor(_logger: Any, _method: str, event_dict: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """A structlog processor; place it after exceptions were formatted and before the renderer."""
+    redactor = default_redactor()
+    for key, value in event_dict.items():
+        event_dict[key] = redactor.clean_value(value)
+    return event_dict
+
+
+_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "_logger", "_name"}
+
+
+class RedactingFilter(logging.Filter):
+    """Cleans a record whole: message with its arguments, extras, exception and stack texts. Put it on handlers.
+
+    A filter on a *logger* does not see records of that logger's children; one on a handler sees everything.
+    """
+
+    def __init__(self, redactor: Redactor | None = None) -> None:
+        super().__init__()
+        self._redactor = redactor
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Always passes the record on, cleaned."""
+        redactor = self._redactor or default_redactor()
+        if isinstance(record.msg, Mapping):
+            record.msg = redactor.clean_value(record.msg)
+        else:
+            record.msg = redactor.clean(_message(record))
+            record.args = None
+        if record.exc_info and record.exc_info[0] is not None:
+            record.exc_text = redactor.clean(logging.Formatter().formatException(record.exc_info))
+            record.exc_info = None
+        elif record.exc_text:
+            record.exc_text = redactor.clean(record.exc_text)
+        if record.stack_info:
+            record.stack_info = redactor.clean(record.stack_info)
+        for key in vars(record).keys() - _STANDARD:
+            setattr(record, key, redactor.clean_value(getattr(record, key)))
+        return True
+
+
+def _message(record: logging.LogRecord) -> str:
+    try:
+        return record.getMessage()
+    except (TypeError, ValueError, KeyError):
+        return f"{record.msg} {record.args!r}"
+
+
+def protect_logging(logger: logging.Logger | None = None, redactor: Redactor | None = None) -> int:
+    """Put a :class:`RedactingFilter` on every handler of ``logger`` (default: the root); returns how many had none.
+
+    HTTP clients' loggers are raised to WARNING as well: they name URLs at INFO.
+    """
+    changed = 0
+    for handler in (logger or logging.getLogger()).handlers:
+        if not any(isinstance(each, RedactingFilter) for each in handler.filters):
+            handler.addFilter(RedactingFilter(redactor))
+            changed += 1
+    for name in ("httpx", "httpx2", "httpcore"):
+        quiet = logging.getLogger(name)
+        quiet.setLevel(max(quiet.level, logging.WARNING))
+    return changed

@@ -1,0 +1,1 @@
+"""The trading agent: bars in, decisions with reasons out, through one guard."""

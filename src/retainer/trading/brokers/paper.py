@@ -1,0 +1,108 @@
+"""The paper broker: its far side is our own database, so an order is accepted exactly once or not at all.
+
+It accepts in the very transaction that marks the order's effect done; fills come from the market's bars by the kernels'
+rules, never from here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime
+from typing import Any, cast
+
+from retainer.core.effects import Permit, RepeatClass, StoredEffect
+from retainer.core.errors import InvalidInputError, RefusedError, RejectedError
+from retainer.core.protocols import Tx
+from retainer.core.values import Json
+from retainer.trading.limits import Limits
+from retainer.trading.records import accept_row, load, waiting_orders
+from retainer.trading.resting import apply_accept, price_order, risk
+from retainer.trading.risk import words_of
+from retainer.trading.state import AccountState, Order, OrderType, Side
+from retainer.trading.units import datetime_to_ns, to_units
+
+TOOL = "paper.order"
+
+
+class PaperBroker:
+    """Adapter of :data:`TOOL`. A repeated key finds its orders accepted already and changes nothing (*enforced*).
+
+    ``effect.args``: one order, or ``legs``, a list of orders that are accepted together or not at all. ``limits`` are
+    checked once more on what the account is *now*: another order may have come in between.
+    """
+
+    repeat = RepeatClass.ENFORCED
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+
+    def apply(self, tx: Tx, effect: StoredEffect, permit: Permit) -> Json:
+        """Accept the order or orders. Raises :class:`RejectedError` with the reasons in words."""
+        if not permit.covers(effect):
+            raise RefusedError("The permit was made for another order.")
+        account = str(effect.args.get("account"))
+        legs = _legs(effect.args)
+        known = {row["id"] for leg in legs for row in tx.query("SELECT id FROM paper_order WHERE id = ?", (leg.id,))}
+        if known:
+            return _result(legs)
+        state = _present(tx, account)
+        for leg in legs:
+            leg_order = replace(leg, reply_to=effect.reply_to or "")
+            judged = _judge(state, leg_order, self._limits)
+            if judged:
+                raise RejectedError(f"The paper broker refuses it: {' '.join(words_of(judged, self._limits))}")
+            state = apply_accept(state, leg_order)
+            accept_row(tx, account, leg_order, effect.key)
+        return _result(legs)
+
+
+def _present(tx: Tx, account: str) -> AccountState:
+    state = load(tx, account)
+    if state is None:
+        raise RejectedError(f"There is no account '{account}' yet.", hint="Wait for its first bar.")
+    for _, order in waiting_orders(tx, account):
+        state = apply_accept(state, order)
+    return state
+
+
+def _judge(state: AccountState, order: Order, limits: Limits) -> int:
+    proposed = price_order(
+        state,
+        order.symbol,
+        order.side,
+        order.quantity,
+        order.type,
+        limit=order.limit,
+        stop=order.stop,
+        strategy=order.strategy,
+    )
+    return risk(proposed, state, limits, order.at)
+
+
+def _legs(args: Mapping[str, Any]) -> list[Order]:
+    raw = args.get("legs") or [args]
+    try:
+        return [order_from_args(leg) for leg in raw]
+    except (KeyError, TypeError, ValueError, InvalidInputError) as error:
+        raise RejectedError(f"The order cannot be read: {error}.") from error
+
+
+def order_from_args(args: Mapping[str, Any]) -> Order:
+    """The order that an effect's arguments describe. Raises ``KeyError`` or ``ValueError`` for what is not one."""
+    return Order(
+        id=str(args["client_order_id"]),
+        symbol=str(args["symbol"]),
+        side=cast("Side", args["side"]),
+        quantity=int(args["quantity"]),
+        type=cast("OrderType", args.get("type", "market")),
+        limit=None if args.get("limit_price") is None else to_units(args["limit_price"]),
+        stop=None if args.get("stop_price") is None else to_units(args["stop_price"]),
+        at=datetime_to_ns(datetime.fromisoformat(args["at"])),
+        strategy=str(args.get("strategy") or ""),
+        protective=bool(args.get("protective", False)),
+    )
+
+
+def _result(legs: list[Order]) -> Json:
+    return {"state": "accepted", "orders": [leg.id for leg in legs]}

@@ -1,0 +1,137 @@
+"""Pandas frames at the door: columns and dates as people have them, checked, turned into :class:`Bars`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from retainer.core.errors import InvalidInputError
+from retainer.trading.bars import PRICE_FIELDS, Bars, Ints, close_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_TIMES = ("date", "time", "datetime", "timestamp", "close_time")
+_SYMBOLS = ("symbol", "ticker")
+_ADJUSTED = ("adj close", "adj_close", "adjclose", "adjusted_close", "adjusted close")
+DEFAULT_SYMBOL = "SYMBOL"
+
+
+def read_frame(frame: pd.DataFrame, symbol: str | None = None) -> dict[str, Bars]:
+    """Bars by symbol from a frame with open, high, low, close and, if known, volume and adjusted close.
+
+    Times are a DatetimeIndex or a column ``date`` or ``time``. Plain dates (midnight, naive or aware) are US sessions
+    and are stamped with their close, 16:00 New York; other instants must carry a zone and are taken as the close.
+    Several symbols come as a ``symbol`` (or ``ticker``) column or as two-level columns; in the latter a row without any
+    price is a missing bar and stays missing. ``symbol`` names a frame that does not. Without adjusted close or
+    ``factor`` the factor is 1. Raises :class:`InvalidInputError` naming row and field.
+    """
+    if not hasattr(frame, "columns") or not hasattr(frame, "index"):
+        raise InvalidInputError(f"{type(frame).__name__} is not a pandas frame.", hint="Pass a DataFrame or Bars.")
+    if len(frame) == 0:
+        raise InvalidInputError("The frame has no rows.", hint="Pass at least one bar.")
+    if frame.columns.nlevels == 2:
+        return _wide(frame)
+    table = _lowered(frame)
+    key = next((name for name in _SYMBOLS if name in table.columns), None)
+    if key is None:
+        name = symbol or str(frame.attrs.get("symbol") or DEFAULT_SYMBOL)
+        return {name: _one(table, name)}
+    if symbol is not None:
+        table = table[table[key] == symbol]
+        if len(table) == 0:
+            raise InvalidInputError(f"The frame has no rows of {symbol}.")
+    if table[key].isna().any():
+        raise InvalidInputError(f"row {int(np.argmax(table[key].isna()))}: {key} is missing.")
+    return {str(name): _one(part, str(name)) for name, part in table.groupby(key, sort=True)}
+
+
+def _lowered(frame: pd.DataFrame) -> pd.DataFrame:
+    names = [str(column).strip().lower() for column in frame.columns]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise InvalidInputError(f"The frame has the column {twice[0]} more than once.")
+    table = frame.copy(deep=False)
+    table.columns = names
+    return table
+
+
+def _wide(frame: pd.DataFrame) -> dict[str, Bars]:
+    """Two-level columns, as market data packages give them: (field, symbol) or (symbol, field)."""
+    import pandas as pd
+
+    levels = [{str(value).lower() for value in frame.columns.get_level_values(level)} for level in (0, 1)]
+    level = next((i for i, values in enumerate(levels) if "close" in values), None)
+    if level is None:
+        raise InvalidInputError("Neither level of the frame's columns has 'close'.")
+    result: dict[str, Bars] = {}
+    for name in dict.fromkeys(frame.columns.get_level_values(1 - level)):
+        part = _lowered(pd.DataFrame(frame.xs(name, axis=1, level=1 - level)))
+        prices = [field for field in PRICE_FIELDS if field in part.columns]
+        part = part[~part[prices].isna().all(axis=1)]
+        if len(part):
+            result[str(name)] = _one(part, str(name))
+    if not result:
+        raise InvalidInputError("The frame has no row with prices.")
+    return result
+
+
+def _one(table: pd.DataFrame, symbol: str) -> Bars:
+    if missing := [name for name in PRICE_FIELDS if name not in table.columns]:
+        raise InvalidInputError(f"{symbol}: the frame lacks the column {missing[0]}.", hint="open, high, low, close.")
+    prices = {name: _numbers(table, name, symbol) for name in PRICE_FIELDS}
+    volume = _numbers(table, "volume", symbol) if "volume" in table.columns else np.zeros(len(table))
+    if not np.isfinite(volume).all():
+        raise InvalidInputError(f"{symbol}, row {int(np.argmax(~np.isfinite(volume)))}: volume is not a finite number.")
+    adjusted = next((name for name in _ADJUSTED if name in table.columns), None)
+    factor = np.ones(len(table))
+    if "factor" in table.columns:
+        factor = _numbers(table, "factor", symbol)
+    elif adjusted is not None:
+        factor = normalised_factor(_numbers(table, adjusted, symbol), prices["close"])
+    return Bars(
+        symbol=symbol, close_time=_times(table, symbol), volume=volume.astype(np.int64), factor=factor, **prices
+    )
+
+
+def normalised_factor(adjusted: Any, close: Any) -> Any:
+    """Adjusted over raw close, scaled so that the last row has 1: publishers keep it only up to a constant."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = adjusted / close
+        return ratio / ratio[-1]
+
+
+def _numbers(table: pd.DataFrame, name: str, symbol: str) -> Any:
+    try:
+        return table[name].to_numpy(dtype=np.float64, na_value=np.nan)
+    except (TypeError, ValueError) as error:
+        raise InvalidInputError(f"{symbol}: the column {name} holds something that is no number ({error}).") from error
+
+
+def _times(table: pd.DataFrame, symbol: str) -> Ints:
+    import pandas as pd
+
+    column = next((name for name in _TIMES if name in table.columns), None)
+    source = table[column] if column is not None else table.index
+    if column is None and not isinstance(source, pd.DatetimeIndex):
+        raise InvalidInputError(
+            f"{symbol}: the frame has neither a DatetimeIndex nor a column 'date' or 'time'.",
+            hint="frame.index = pd.to_datetime(...)",
+        )
+    try:
+        index = pd.DatetimeIndex(pd.to_datetime(source))
+    except (TypeError, ValueError) as error:
+        raise InvalidInputError(
+            f"{symbol}: the dates cannot be read, or mix times with and without a zone ({error}).",
+            hint="Use pd.to_datetime(..., utc=True).",
+        ) from error
+    if index.isna().any():
+        raise InvalidInputError(f"{symbol}, row {int(np.argmax(index.isna()))}: the date is missing.")
+    if bool((index == index.normalize()).all()):
+        return np.array([close_of(day) for day in index.date], dtype=np.int64)
+    if index.tz is None:
+        raise InvalidInputError(
+            f"{symbol}: row 0 is {index[0].isoformat()}, a time without a zone.",
+            hint="frame.index = frame.index.tz_localize('America/New_York')",
+        )
+    return np.asarray(index.tz_convert("UTC").tz_localize(None).as_unit("ns").asi8, dtype=np.int64)

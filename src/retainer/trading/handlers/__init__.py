@@ -1,0 +1,1 @@
+"""What the trading agent does with each kind of event: a bar closed, somebody asks, an order's fate is known."""

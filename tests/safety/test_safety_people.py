@@ -1,0 +1,268 @@
+"""Who gets in: pairing, scopes, revocation, strangers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from functools import partial
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from retainer.core.effects import Decision, Effect, EffectClass, EffectState, StoredEffect, Turn, Verdict
+from retainer.core.errors import InvalidInputError, NotFoundError, RefusedError
+from retainer.runtime import effects
+from retainer.runtime.sqlite import SqliteStore
+from retainer.safety import people
+from retainer.safety.approvals import Approvals, find
+from retainer.safety.local import LocalStore
+from retainer.safety.pairing import LOCK, normal
+from retainer.safety.people import NEW_PERSON, Principal
+
+
+@pytest.fixture
+def local() -> Iterator[LocalStore]:
+    made = LocalStore()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def host(local: LocalStore, now: datetime) -> Principal:
+    return local.write_now(lambda tx: people.ensure_local_owner(tx, now))
+
+
+def issue(local: LocalStore, now: datetime, channel: str = "telegram", scope: str = "trade") -> str:
+    return local.write_now(lambda tx: people.issue_code(tx, channel, scope, now))
+
+
+def redeem(local: LocalStore, code: str, now: datetime, stable_id: str = "42", channel: str = "telegram") -> str:
+    return local.write_now(lambda tx: people.redeem(tx, channel, stable_id, code, "Ann", now).result)
+
+
+class TestThreat1Strangers:
+    """A stranger texts the bot: deny by default, silence, a counter."""
+
+    def test_nobody_is_known_at_first(self, local: LocalStore) -> None:
+        assert people.identify(local.view(), "telegram", "42") is None
+        assert people.addresses(local.view()) == frozenset()
+
+    def test_the_owner_is_at_the_terminal_and_stays_one_person(
+        self, local: LocalStore, host: Principal, now: datetime
+    ) -> None:
+        again = local.write_now(lambda tx: people.ensure_local_owner(tx, now))
+        assert host == again == Principal("owner", "Owner", "admin", "terminal", "local")
+        assert people.addresses(local.view()) == {"terminal:local"}
+
+    def test_ids_are_exact_and_per_channel(self, local: LocalStore, host: Principal, now: datetime) -> None:
+        assert redeem(local, issue(local, now), now) == "paired"
+        view = local.view()
+        for channel, stable_id in [
+            ("telegram", "042"),
+            ("telegram", "42 "),
+            ("sms", "42"),
+            ("telegram", "4"),
+            ("Telegram", "42"),
+        ]:
+            assert people.identify(view, channel, stable_id) is None
+        assert people.identify(view, "telegram", "42") is not None
+
+    def test_dropped_messages_leave_a_count_and_no_id(self, local: LocalStore, now: datetime) -> None:
+        first = local.write_now(lambda tx: people.drop(tx, "telegram", "987654", now))
+        second = local.write_now(lambda tx: people.drop(tx, "telegram", "987654", now))
+        assert (first.today, first.first, second.today, second.first) == (1, True, 2, False)
+        assert people.counts(local.view(), now) == {"telegram": 2}
+        assert "987654" not in repr(local.view().query("SELECT * FROM stranger"))
+
+    def test_a_flood_of_strangers_does_not_grow_the_table_for_ever(self, local: LocalStore, now: datetime) -> None:
+        local.write_now(lambda tx: [people.drop(tx, "telegram", str(n), now) for n in range(600)])
+        assert len(local.view().query("SELECT * FROM stranger")) <= 501
+        assert people.counts(local.view(), now) == {"telegram": 600}
+
+
+class TestThreat2RestrictedChannels:
+    """A forged sender: SMS reads and proposes, whatever it is given."""
+
+    def test_sms_is_capped(self, local: LocalStore, host: Principal, now: datetime) -> None:
+        code = issue(local, now, "sms", "admin")
+        assert redeem(local, code, now, "+15550100", "sms") == "paired"
+        found = people.identify(local.view(), "sms", "+15550100")
+        assert found is not None
+        assert found.scope == "propose"
+
+    def test_an_edited_row_does_not_lift_the_cap(self, local: LocalStore, host: Principal, now: datetime) -> None:
+        redeem(local, issue(local, now, "sms", "propose"), now, "+15550100", "sms")
+        local.write_now(lambda tx: tx.execute("UPDATE identity SET scope = 'admin' WHERE channel = 'sms'"))
+        found = people.identify(local.view(), "sms", "+15550100")
+        assert found is not None
+        assert not found.may("trade")
+
+    def test_a_turn_speaks_for_the_device_it_came_from(self, local: LocalStore, host: Principal, now: datetime) -> None:
+        redeem(local, issue(local, now, "sms", "propose"), now, "+15550100", "sms")
+        redeem(local, issue(local, now), now)
+        view = local.view()
+        scopes = {
+            address: principal.scope
+            for address in ("sms:+15550100", "telegram:42", "terminal:local", "telegram:group", "page:1", None)
+            if (principal := people.principal_at(view, "owner", address)) is not None
+        }
+        assert scopes == {
+            "sms:+15550100": "propose",
+            "telegram:42": "trade",
+            "terminal:local": "admin",
+            "telegram:group": "trade",
+            "page:1": "propose",
+            None: "propose",
+        }
+
+
+class TestPairing:
+    def test_a_code_pairs_one_device_once(self, local: LocalStore, host: Principal, now: datetime) -> None:
+        code = issue(local, now)
+        assert redeem(local, code, now) == "paired"
+        assert redeem(local, code, now, "43") == "wrong"
+        assert people.identify(local.view(), "telegram", "43") is None
+
+    def test_codes_forgive_spelling(self, local: LocalStore, host: Principal, now: datetime) -> None:
+        code = local.write_now(lambda tx: people.issue_code(tx, "telegram", "trade", now, "A0B1C2D3"))
+        assert redeem(local, f" {code[:4].lower()}-{code[4:]} ".replace("0", "o").replace("1", "l"), now) == "paired"
+
+    def test_a_code_lives_ten_minutes(self, local: LocalStore, host: Principal, now: datetime) -> None:
+        code = issue(local, now)
+        assert redeem(local, code, now + timedelta(minutes=10)) == "wrong"
+
+    def test_a_code_is_for_one_channel(self, local: LocalStore, host: Principal, now: datetime) -> None:
+        assert redeem(local, issue(local, now), now, channel="whatsapp") == "wrong"
+
+    def test_a_new_code_ends_the_earlier_one(self, local: LocalStore, host: Principal, now: datetime) -> None:
+        first, second = issue(local, now), issue(local, now)
+        assert people.open_codes(local.view(), "telegram", now) == 1
+        assert redeem(local, first, now) == "wrong"
+        assert redeem(local, second, now) == "paired"
+
+    def test_five_wrong_tries_lock_a_sender_for_an_hour(
+        self, local: LocalStore, host: Principal, now: datetime
+    ) -> None:
+        code = issue(local, now)
+        assert [redeem(local, "ZZZZZZZ0", now) for _ in range(5)] == ["wrong"] * 4 + ["locked"]
+        assert redeem(local, code, now) == "locked"
+        assert redeem(local, code, now, "43") == "paired", "another sender is not locked"
+        later = now + LOCK + timedelta(seconds=1)
+        assert redeem(local, issue(local, later), later) == "paired"
+
+    def test_many_senders_together_end_an_open_code(self, local: LocalStore, host: Principal, now: datetime) -> None:
+        code = issue(local, now)
+        for n in range(20):
+            redeem(local, "ZZZZZZZ0", now, str(n))
+        assert redeem(local, code, now, "1000") == "wrong"
+
+    def test_the_code_is_not_in_the_database(self, local: LocalStore, host: Principal, now: datetime) -> None:
+        code = issue(local, now)
+        for table in ("pairing", "pairing_try", "audit"):
+            assert code not in repr(local.view().query(f"SELECT * FROM {table}"))
+
+    def test_plain_talk_is_not_a_try(self, local: LocalStore, host: Principal, now: datetime) -> None:
+        code = issue(local, now)
+        for _ in range(30):
+            assert redeem(local, "hello there, how are you?", now) == "wrong"
+        assert redeem(local, code, now) == "paired"
+
+    def test_a_device_is_the_owners_by_default(self, local: LocalStore, host: Principal, now: datetime) -> None:
+        redeem(local, issue(local, now), now)
+        code = local.write_now(lambda tx: people.issue_code(tx, "telegram", "chat", now, person_id=NEW_PERSON))
+        redeem(local, code, now, "43")
+        mine, guest = (people.identify(local.view(), "telegram", n) for n in ("42", "43"))
+        assert mine is not None
+        assert guest is not None
+        assert mine.person_id == "owner"
+        assert (guest.person_id != "owner", guest.name, guest.scope) == (True, "Ann", "chat")
+
+    def test_a_device_hands_out_less_than_it_has(self, local: LocalStore, host: Principal, now: datetime) -> None:
+        redeem(local, issue(local, now), now)
+        mine = people.identify(local.view(), "telegram", "42")
+        assert mine is not None
+        for scope in ("trade", "admin"):
+            with pytest.raises(RefusedError, match="cannot hand out"):
+                local.write_now(partial(people.issue_code, channel="telegram", scope=scope, now=now, by=mine))
+        local.write_now(lambda tx: people.issue_code(tx, "telegram", "propose", now, by=mine))
+
+    def test_scopes_only_shrink(self, local: LocalStore, host: Principal, now: datetime) -> None:
+        redeem(local, issue(local, now), now)
+        lowered = local.write_now(lambda tx: people.shrink(tx, "telegram", "42", "propose", now))
+        assert lowered.scope == "propose"
+        with pytest.raises(RefusedError, match="only shrink"):
+            local.write_now(lambda tx: people.shrink(tx, "telegram", "42", "trade", now))
+
+    def test_unknown_words_are_named(self, local: LocalStore, host: Principal, now: datetime) -> None:
+        with pytest.raises(InvalidInputError, match="'root' is not a scope"):
+            issue(local, now, scope="root")
+        with pytest.raises(NotFoundError, match="no person nobody"):
+            local.write_now(lambda tx: people.add_device(tx, "telegram", "1", "chat", now, person_id="nobody"))
+
+    @given(st.text(max_size=20))
+    def test_no_text_but_the_code_pairs(self, text: str) -> None:
+        when = datetime.fromisoformat("2026-11-02T15:00:00+00:00")
+        fresh = LocalStore()
+        fresh.write_now(lambda tx: people.ensure_local_owner(tx, when))
+        fresh.write_now(lambda tx: people.issue_code(tx, "telegram", "trade", when, "A0B1C2D3"))
+        assert (redeem(fresh, text, when) == "paired") == (normal(text) == "A0B1C2D3" and len(text) <= 16)
+        fresh.close()
+
+
+class TestThreat3StolenPhone:
+    """Revoked means at once, and what waits at that device dies."""
+
+    def test_a_revoked_device_is_a_stranger(self, local: LocalStore, host: Principal, now: datetime) -> None:
+        redeem(local, issue(local, now), now)
+        assert local.write_now(lambda tx: people.revoke(tx, now, channel="telegram", stable_id="42")) == 1
+        assert people.identify(local.view(), "telegram", "42") is None
+        assert people.addresses(local.view()) == {"terminal:local"}
+        assert redeem(local, issue(local, now), now) == "paired", "a new code brings it back"
+
+    def test_pending_approvals_of_the_device_die(
+        self, store: SqliteStore, owner: Principal, phone: Principal, now: datetime
+    ) -> None:
+        from retainer.core.effects import RepeatClass
+        from retainer.core.events import NewEvent
+        from retainer.core.protocols import Tx
+        from retainer.runtime.inbox import insert_event
+
+        approvals = Approvals(lambda _v, _e, _n: Verdict(Decision.ALLOW))
+
+        def ask(tx: Tx) -> tuple[str, StoredEffect]:
+            event = NewEvent(
+                source="t", external_id="1", agent="trading", lane="account:paper", kind="request", occurred_at=now
+            )
+            call = Effect(name="o", tool="paper.order", args={}, effect_class=EffectClass.MONEY, queue="account:paper")
+            stored = effects.insert_effect(
+                tx,
+                call,
+                event_seq=insert_event(tx, event, now).seq,
+                lane="account:paper",
+                agent="trading",
+                state=EffectState.ASKED,
+                repeat=RepeatClass.ENFORCED,
+                now=now,
+            )
+            turn = Turn(sender="owner", channel="telegram", reply_to="telegram:42", kind="request")
+            return approvals.ask(tx, stored, turn, Verdict(Decision.ASK, "", "tap"), now, personal=True).id, stored
+
+        approval_id, stored = store.write_now(ask)
+        store.write_now(lambda tx: people.revoke(tx, now, channel="telegram", stable_id="42"))
+        view = store.view()
+        found = find(view, approval_id)
+        assert found is not None
+        assert found.state == "void"
+        assert effects.by_key(view, stored.key).state is EffectState.REFUSED
+        answer = store.write_now(lambda tx: approvals.answer(tx, approval_id, True, owner, None, now))
+        assert answer.result == "already"
+
+    def test_revoking_a_person_takes_all_their_devices(self, local: LocalStore, host: Principal, now: datetime) -> None:
+        code = local.write_now(lambda tx: people.issue_code(tx, "telegram", "chat", now, person_id=NEW_PERSON))
+        redeem(local, code, now, "43")
+        guest = people.identify(local.view(), "telegram", "43")
+        assert guest is not None
+        assert local.write_now(lambda tx: people.revoke(tx, now, person_id=guest.person_id)) == 1
+        assert people.devices(local.view(), guest.person_id) == []
+        assert people.known(local.view(), guest.person_id)
