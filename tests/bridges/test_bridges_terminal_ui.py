@@ -30,11 +30,11 @@ class Terminal:
         """Nothing is held back."""
 
 
-def spawn(folder: Path, columns: int = 80) -> pexpect.spawn[str]:
+def spawn(folder: Path, columns: int = 80, slow: float = 0.0) -> pexpect.spawn[str]:
     paths = os.pathsep.join([str(SCRIPT.parents[2]), str(SCRIPT.parents[2] / "src")])
     environment = {**os.environ, "PYTHONPATH": paths, "TERM": "xterm-256color"}
     environment.pop("NO_COLOR", None)
-    command = [str(SCRIPT), str(folder)]
+    command = [str(SCRIPT), str(folder), str(slow)]
     child = pexpect.spawn(
         sys.executable, command, env=environment, encoding="utf-8", timeout=30, dimensions=(30, columns)
     )
@@ -59,9 +59,7 @@ def type_line(child: pexpect.spawn[str], text: str) -> None:
 
 def leave(child: pexpect.spawn[str]) -> None:
     child.sendcontrol("d")
-    if child.expect(["left cleanly", pexpect.TIMEOUT], timeout=10) == 1:  # typed while the last line was being taken
-        child.sendcontrol("d")
-        child.expect("left cleanly")
+    child.expect("left cleanly")
     child.expect(pexpect.EOF)
     child.close()
     assert child.exitstatus == 0
@@ -103,6 +101,15 @@ def test_ctrl_c_clears_the_line_then_leaves(chat: pexpect.spawn[str]) -> None:
     chat.expect("re whole")
     chat.sendcontrol("c")
     chat.expect("left cleanly")
+
+
+def test_what_is_typed_while_a_line_is_being_taken_is_not_lost(tmp_path: Path) -> None:
+    child = spawn(tmp_path, slow=1.0)
+    child.expect("Welcome")
+    child.expect("you")
+    type_line(child, "hello")
+    time.sleep(0.3)
+    leave(child)
 
 
 def test_a_narrow_terminal_is_no_trouble(tmp_path: Path) -> None:

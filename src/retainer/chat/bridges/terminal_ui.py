@@ -64,7 +64,9 @@ class TerminalUI:
                 self._print(self._welcome + "\n")
             tasks = [asyncio.ensure_future(self._show_items()), asyncio.ensure_future(self._keep_status())]
             try:
-                await self._read_lines(self._session)
+                # Raw between two prompts too: a terminal in line mode would swallow a Ctrl-D that is typed there.
+                with self._session.input.raw_mode():
+                    await self._read_lines(self._session)
             finally:
                 for task in tasks:
                     task.cancel()
