@@ -12,9 +12,9 @@ from retainer.trading.bars import PRICE_FIELDS, Bars, Ints, close_of
 if TYPE_CHECKING:
     import pandas as pd
 
-_TIMES = ("date", "time", "datetime", "timestamp", "close_time")
-_SYMBOLS = ("symbol", "ticker")
-_ADJUSTED = ("adj close", "adj_close", "adjclose", "adjusted_close", "adjusted close")
+TIME_COLUMNS = ("date", "time", "datetime", "timestamp", "ts", "close_time")
+SYMBOL_COLUMNS = ("symbol", "ticker")
+ADJUSTED = ("adj close", "adj_close", "adjclose", "adjusted_close", "adjusted close")
 DEFAULT_SYMBOL = "SYMBOL"
 
 
@@ -33,8 +33,8 @@ def read_frame(frame: pd.DataFrame, symbol: str | None = None) -> dict[str, Bars
         raise InvalidInputError("The frame has no rows.", hint="Pass at least one bar.")
     if frame.columns.nlevels == 2:
         return _wide(frame)
-    table = _lowered(frame)
-    key = next((name for name in _SYMBOLS if name in table.columns), None)
+    table = lowered(frame)
+    key = next((name for name in SYMBOL_COLUMNS if name in table.columns), None)
     if key is None:
         name = symbol or str(frame.attrs.get("symbol") or DEFAULT_SYMBOL)
         return {name: _one(table, name)}
@@ -47,7 +47,8 @@ def read_frame(frame: pd.DataFrame, symbol: str | None = None) -> dict[str, Bars
     return {str(name): _one(part, str(name)) for name, part in table.groupby(key, sort=True)}
 
 
-def _lowered(frame: pd.DataFrame) -> pd.DataFrame:
+def lowered(frame: pd.DataFrame) -> pd.DataFrame:
+    """The same table with column names in lower case. Raises when one appears twice."""
     names = [str(column).strip().lower() for column in frame.columns]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise InvalidInputError(f"The frame has the column {twice[0]} more than once.")
@@ -66,7 +67,7 @@ def _wide(frame: pd.DataFrame) -> dict[str, Bars]:
         raise InvalidInputError("Neither level of the frame's columns has 'close'.")
     result: dict[str, Bars] = {}
     for name in dict.fromkeys(frame.columns.get_level_values(1 - level)):
-        part = _lowered(pd.DataFrame(frame.xs(name, axis=1, level=1 - level)))
+        part = lowered(pd.DataFrame(frame.xs(name, axis=1, level=1 - level)))
         prices = [field for field in PRICE_FIELDS if field in part.columns]
         part = part[~part[prices].isna().all(axis=1)]
         if len(part):
@@ -83,7 +84,7 @@ def _one(table: pd.DataFrame, symbol: str) -> Bars:
     volume = _numbers(table, "volume", symbol) if "volume" in table.columns else np.zeros(len(table))
     if not np.isfinite(volume).all():
         raise InvalidInputError(f"{symbol}, row {int(np.argmax(~np.isfinite(volume)))}: volume is not a finite number.")
-    adjusted = next((name for name in _ADJUSTED if name in table.columns), None)
+    adjusted = next((name for name in ADJUSTED if name in table.columns), None)
     factor = np.ones(len(table))
     if "factor" in table.columns:
         factor = _numbers(table, "factor", symbol)
@@ -111,7 +112,7 @@ def _numbers(table: pd.DataFrame, name: str, symbol: str) -> Any:
 def _times(table: pd.DataFrame, symbol: str) -> Ints:
     import pandas as pd
 
-    column = next((name for name in _TIMES if name in table.columns), None)
+    column = next((name for name in TIME_COLUMNS if name in table.columns), None)
     source = table[column] if column is not None else table.index
     if column is None and not isinstance(source, pd.DatetimeIndex):
         raise InvalidInputError(
