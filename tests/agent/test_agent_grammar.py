@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field
 
 from retainer.agent.grammar import Grammar, compile_phrase, match
+from retainer.agent.slots import dollars, spoken_number
+from retainer.agent.text import tokens
 from retainer.core.capabilities import Capability
 from retainer.core.effects import EffectClass
 from retainer.core.errors import InvalidInputError
@@ -218,3 +220,57 @@ def test_extra_words_around_an_order_make_it_no_order(extra: str, quantity: int)
     words = [word for word in extra.split() if word not in {"a", "i"}]
     if words:
         assert GRAMMAR.match(f"zq{' '.join(words)} buy {quantity} AAPL") is None
+
+
+@pytest.mark.parametrize(
+    ("words", "value"),
+    [
+        ("twenty five", "25"),
+        ("twenty-five", "25"),
+        ("a hundred", "100"),
+        ("two hundred and ten", "210"),
+        ("a dozen", "12"),
+        ("one thousand two hundred", "1200"),
+        ("twenty twenty", None),
+        ("five six", None),
+        ("ten five", None),
+        ("a five", None),
+        ("", None),
+    ],
+)
+def test_numbers_in_words(words: str, value: str | None) -> None:
+    assert spoken_number(words.replace("-", " ").split()) == value
+
+
+@pytest.mark.parametrize(
+    ("word", "value"),
+    [
+        ("$5", "5"),
+        ("1000$", "1000"),
+        ("$1,000.50", "1000.50"),
+        ("$2k", "2000"),
+        ("$.50", ".50"),
+        ("5", None),
+        ("$", None),
+        ("$5$", None),
+        ("€5", None),
+        ("-$5", None),
+    ],
+)
+def test_dollars_need_their_sign(word: str, value: str | None) -> None:
+    assert dollars(word) == value
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("buy \u22125 AAPL", ["buy", "-5", "aapl"]),
+        ("buy \u20135 AAPL", ["buy", "-5", "aapl"]),
+        ("buy .5 AAPL", ["buy", ".5", "aapl"]),
+        ("buy 500 € of AAPL", ["buy", "500", "€", "of", "aapl"]),
+        ("buy 5 $AAPL", ["buy", "5", "aapl"]),
+        ("10\u201320", ["10", "20"]),
+    ],
+)
+def test_no_sign_that_changes_an_amount_is_lost(text: str, words: list[str]) -> None:
+    assert tokens(text) == words

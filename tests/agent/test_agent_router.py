@@ -96,7 +96,25 @@ def test_a_correction_is_an_exemplar() -> None:
             {"side": "buy", "quantity": 5, "symbol": "AAPL", "note": "urgent"},
             "buy 5 AAPL",
             {"side": "buy", "quantity": 5, "symbol": "AAPL"},
-            ("note",),
+            (),
+        ),
+        (
+            {"side": "buy", "quantity": 5, "symbol": "AAPL"},
+            "sell 5 AAPL or buy more",
+            {"quantity": 5, "symbol": "AAPL"},
+            ("side",),
+        ),
+        (
+            {"side": "buy", "quantity": 5, "symbol": "AAPL"},
+            "buy 5, apple or ibm",
+            {"side": "buy", "quantity": 5},
+            ("symbol",),
+        ),
+        (
+            {"side": "buy", "quantity": 5, "symbol": "AAPL"},
+            "buy 5 apple, not above 95",
+            {"side": "buy", "quantity": 5, "symbol": "AAPL"},
+            ("quantity",),
         ),
         ({}, "buy", {}, ("side", "quantity", "symbol")),
     ],
@@ -104,7 +122,7 @@ def test_a_correction_is_an_exemplar() -> None:
 def test_arguments_come_from_the_words_or_are_missing(
     args: dict[str, object], text: str, kept: dict[str, object], missing: tuple[str, ...]
 ) -> None:
-    found = ground(Order, args, text, {"apple": "AAPL"}, strict=True)  # type: ignore[arg-type]  # plain test values
+    found = ground(Order, args, text, {"apple": "AAPL", "ibm": "IBM"}, strict=True)  # type: ignore[arg-type]  # plain test values
     assert (dict(found.args), found.missing) == (kept, missing)
 
 

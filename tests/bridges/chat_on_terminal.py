@@ -26,9 +26,9 @@ class SlowHouse:
         self._client = client
         self._seconds = seconds
 
-    async def say(self, text: str) -> object:
+    async def say(self, text: str) -> None:
         await asyncio.sleep(self._seconds)
-        return await self._client.say(text)
+        await self._client.say(text)
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._client, name)
@@ -49,7 +49,7 @@ async def main(folder: Path, seconds: float) -> None:
             )
 
         history = recent_inputs(h.store.view())
-        client = cast(TerminalClient, SlowHouse(h.terminal, seconds)) if seconds else h.terminal
+        client = cast("TerminalClient", SlowHouse(h.terminal, seconds)) if seconds else h.terminal
         ui = TerminalUI(client, status=status, history=history, welcome="Welcome.", tick=0.1)
         await ui.run()
     sys.stdout.write("left cleanly\n")

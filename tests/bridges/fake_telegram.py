@@ -10,6 +10,7 @@ getMyCommands, deleteWebhook, 401 for another token. The phone's side: ``say``, 
 POST JSON to ``/control/say``, ``/control/press``, ``/control/fault``, and GET ``/control/state``.
 
 The log has one JSON line for every request that changed something a person can see, written before the answer leaves.
+``typing`` shows leave no message behind: they have a log of their own beside it (:func:`typing_log`).
 """
 
 from __future__ import annotations
@@ -81,6 +82,7 @@ class FakeTelegram:
         self.faults: list[Fault] = []
         self.commands: list[dict[str, str]] = []
         self.last_update: dict[str, Any] = {}
+        self._theirs: dict[int, int] = {}
         self._updates: list[dict[str, Any]] = []
         self._update_id = 1000
         self._message_id = 0
@@ -125,6 +127,7 @@ class FakeTelegram:
         }
         if text is not None:
             message["text"] = text
+        self._theirs[self._message_id] = int(message["chat"]["id"])
         await self.push(message=message)
         return int(message["message_id"])
 
@@ -309,9 +312,14 @@ class FakeTelegram:
         return self._new(params, text=text)
 
     async def _m_editmessagetext(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        message = self.messages.get(int(params["message_id"]))
-        if message is None or message["chat"]["id"] != int(params["chat_id"]):
+        number, chat = int(params["message_id"]), int(params["chat_id"])
+        if self._theirs.get(number) == chat:
+            raise BotApiError(400, "Bad Request: message can't be edited")
+        message = self.messages.get(number)
+        if message is None or message["chat"]["id"] != chat:
             raise BotApiError(400, "Bad Request: message to edit not found")
+        if "text" not in message:
+            raise BotApiError(400, "Bad Request: there is no text in the message to edit")
         text, markup = _checked(params), params.get("reply_markup")
         if (text, markup) == (message.get("text"), message.get("reply_markup")):
             raise BotApiError(400, "Bad Request: message is not modified: specified new message content is the same")
@@ -325,7 +333,10 @@ class FakeTelegram:
         photo = [{"file_id": "p", "file_unique_id": "p", "width": 1, "height": 1, "file_size": params.get("photo", 0)}]
         return self._new(params, photo=photo, caption=params.get("caption") or "")
 
-    async def _m_sendchataction(self, _: Mapping[str, Any]) -> bool:
+    async def _m_sendchataction(self, params: Mapping[str, Any]) -> bool:
+        if self._log is not None:
+            with typing_log(self._log).open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"t": time.time(), "chat": int(params["chat_id"])}) + "\n")
         return True
 
     async def _m_answercallbackquery(self, _: Mapping[str, Any]) -> bool:
@@ -409,6 +420,11 @@ def _checked(params: Mapping[str, Any]) -> str:
         if any(not 1 <= len(button.get("callback_data", "").encode()) <= 64 for button in row):
             raise BotApiError(400, "Bad Request: BUTTON_DATA_INVALID")
     return text
+
+
+def typing_log(log: Path) -> Path:
+    """Where a server with this ``log`` notes each time that *typing* was shown."""
+    return log.with_name(f"{log.stem}.typing{log.suffix}")
 
 
 def final_texts(log: Path) -> list[tuple[int, str]]:

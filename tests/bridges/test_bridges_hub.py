@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from tests.bridges.house import House, house
 
-from retainer.core.effects import EffectState, Permit, RepeatClass
+from retainer.core.effects import EffectState, Permit, RepeatClass, StoredEffect
 from retainer.core.errors import InvalidInputError
 from retainer.core.protocols import IncomingMessage, OutgoingMessage, Receive
 from retainer.core.values import Json
@@ -134,9 +134,13 @@ async def test_anyone_paired_may_stop_but_resume_needs_trade(h: House) -> None:
     assert read_control(h.store.view()).stopped
     await h.hub.receive(said("resume", **guest))
     assert read_control(h.store.view()).stopped
-    await asyncio.sleep(0.1)
-    told = [str(e.args["text"]) for e in select_effects(h.store.view(), "e.queue = 'telegram:9'")]
-    assert any("may not resume" in text for text in told)
+    async with asyncio.timeout(10):
+        while not any("may not resume" in str(e.args["text"]) for e in _told(h)):
+            await asyncio.sleep(0.01)
+
+
+def _told(h: House) -> list[StoredEffect]:
+    return select_effects(h.store.view(), "e.queue = 'telegram:9'")
 
 
 async def test_a_button_does_not_wait_behind_a_long_reply(h: House) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from tests.bridges.house import MIGRATIONS, house
 
-from retainer.chat.bridges.terminal import Growing, Item, Opened, Shown, TerminalClient, recent_inputs
+from retainer.chat.bridges.terminal import Attending, Growing, Item, Opened, Shown, TerminalClient, recent_inputs
 from retainer.chat.bridges.terminal_plain import PlainChat, lines_of
 from retainer.chat.bridges.terminal_remote import MailboxHandle, RemoteTerminal
 from retainer.chat.bridges.terminal_view import TerminalStatus, bar, live, render, status_line
@@ -103,6 +103,25 @@ async def test_a_terminal_in_another_process_sees_the_same(tmp_path: Path) -> No
             assert watched.texts == ["re hello", "Buy 5 AAPL?", "Approved.", "did stop"]
             shown = [item for item in watched.items if isinstance(item, Shown)]
             assert shown[2].ref == shown[1].key  # the card was changed, not followed by another message
+        finally:
+            other.close()
+
+
+async def test_what_waits_behind_a_reply_shows_a_sign_here_and_in_another_process(tmp_path: Path) -> None:
+    async with house(tmp_path) as h:
+        other = SqliteStore.open(tmp_path / "retainer.db", MIGRATIONS, owner=False)
+        try:
+            async with Watching(h.terminal) as here, Watching(remote(other)) as there:
+                await h.terminal.say("slow")
+                await h.terminal.say("behind it")
+                for watched in (here, there):
+                    async with asyncio.timeout(10):
+                        while Attending() not in watched.items:
+                            await asyncio.sleep(0.01)
+                h.agent.release.set()
+                await here.wait(2)
+                await there.wait(2)
+                assert here.texts == there.texts == ["slow done", "re behind it"]
         finally:
             other.close()
 

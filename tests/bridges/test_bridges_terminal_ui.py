@@ -135,3 +135,23 @@ def test_history_comes_back_after_a_restart(tmp_path: Path) -> None:
     child.send("\r")
     child.expect("re remember this")
     leave(child)
+
+
+@pytest.mark.parametrize("word", ["quit", "Exit", "/quit"])
+def test_a_person_leaves_in_words(tmp_path: Path, word: str) -> None:
+    child = spawn(tmp_path, slow=0.5)
+    child.expect("Welcome")
+    child.expect("you")
+    type_line(child, "hello")
+    type_line(child, word)
+    child.expect("left cleanly")
+    child.expect(pexpect.EOF)
+    child.close()
+    assert child.exitstatus == 0
+    child = spawn(tmp_path)
+    child.expect("you")
+    child.send("\x1b[A")
+    child.expect("hello")  # what was typed before was taken, and the word to leave was not said to anybody
+    child.send("\r")
+    child.expect("re hello")
+    leave(child)

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from retainer.chat.agent import LocalChatAgent
 from retainer.chat.services import ChatServices
+from retainer.chat.settings import ChatSettings
 from retainer.core.capabilities import Answer, Capability
 from retainer.core.clock import ManualClock
 from retainer.core.effects import Effect, EffectClass, Permit, RepeatClass, StoredEffect
@@ -173,10 +174,13 @@ class Orders:
 class Service:
     """Everything together. ``say`` sends a message as the owner and waits until all is quiet."""
 
-    def __init__(self, folder: Path, model: ChatModel | None) -> None:
+    def __init__(self, folder: Path, model: ChatModel | None, settings: ChatSettings | None = None) -> None:
         self.folder = folder
         self.clock = ManualClock(START)
         self.model = model
+        self.loading = False
+        """Whether the model is on its way."""
+        self.settings = settings or ChatSettings()
         self.channel = Channel()
         self.orders = Orders()
         self.trader = Trader()
@@ -196,6 +200,8 @@ class Service:
             write=self.store.write,
             model=lambda: self.model,
             model_state=lambda: "still being fetched, 43 %" if self.model is None else "ready",
+            loading=lambda: self.loading,
+            settings=self.settings,
             interrupt=self.runtime.interrupt,
             status=[lambda _view: ["Equity: 100,000.00 dollars."]],
             zone=ZoneInfo("Europe/Berlin"),
@@ -251,9 +257,9 @@ async def start(tmp_path: Path) -> AsyncIterator[Callable[..., Any]]:
     """Starts a service with the given model script (``None``: no model)."""
     running: list[Service] = []
 
-    async def begin(script: Any = None, *, delay: float = 0.0) -> Service:
+    async def begin(script: Any = None, *, delay: float = 0.0, **settings: Any) -> Service:
         model = None if script is None else ScriptedModel(script, delay=delay)
-        service = Service(tmp_path, model)
+        service = Service(tmp_path, model, ChatSettings(**settings))
         running.append(service)
         await service.runtime.start()
         return service

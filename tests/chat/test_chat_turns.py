@@ -135,11 +135,107 @@ async def test_a_loose_yes_and_two_cards_ask_for_a_clear_word(start: Start) -> N
     assert await service.say("ok") == [LOOSE]
     service.clock.advance(seconds=1)
     await service.say("sell 1 IBM")
-    assert "Several cards" in (await service.say("yes"))[0]
+    [listed] = await service.say("yes")
+    assert "1. buy 5 AAPL\n2. sell 1 IBM\n" in listed
     assert service.orders.placed == []
     last = service.guard.approvals.pending(service.store.view())[-1]
     await service.say(f"yes {last.id}")
     assert [order["symbol"] for order in service.orders.placed] == ["IBM"]
+
+
+async def three_cards(service: Any) -> None:
+    for text in ("buy 5 AAPL", "sell 1 IBM", "buy 7 GOOG"):
+        await service.say(text)
+        service.clock.advance(seconds=1)
+
+
+async def test_several_cards_are_listed_with_their_content_and_answered_by_number(start: Start) -> None:
+    service = await start()
+    await three_cards(service)
+    [listed] = await service.say("ok")
+    assert "3 cards wait" in listed
+    assert "3. buy 7 GOOG" in listed
+    await service.say("no 1")
+    await service.say("yes 2")
+    assert [order["symbol"] for order in service.orders.placed] == ["IBM"]
+    await service.say("yes")
+    assert [order["symbol"] for order in service.orders.placed] == ["IBM", "GOOG"]
+    assert "already" in (await service.say("yes 1"))[0]
+    assert len(service.orders.placed) == 2
+
+
+async def test_a_number_means_the_card_that_was_shown_under_it(start: Start) -> None:
+    service = await start()
+    await three_cards(service)
+    await service.say("yes")
+    await service.say("reject the first one")
+    await service.say("buy 9 MSFT")
+    await service.say("yes 3")
+    assert [order["symbol"] for order in service.orders.placed] == ["GOOG"]
+
+
+async def test_a_number_without_a_list_shows_the_list_and_does_nothing(start: Start) -> None:
+    service = await start()
+    await three_cards(service)
+    [listed] = await service.say("yes 2")
+    assert "2. sell 1 IBM" in listed
+    assert service.orders.placed == []
+
+
+async def test_all_cards_are_rejected_together_but_approved_one_by_one(start: Start) -> None:
+    service = await start()
+    await three_cards(service)
+    [text] = await service.say("yes to all")
+    assert "one card at a time" in text
+    assert service.orders.placed == []
+    texts = await service.say("no to all")
+    assert sum("Rejected at" in text for text in texts) == 3
+    assert "Rejected all 3 cards. Nothing was done." in texts
+    assert await service.say("no") == [NONE_WAITS]
+    assert service.orders.placed == []
+
+
+async def test_cancel_my_order_is_a_no_to_the_card_that_waits(start: Start) -> None:
+    service = await start()
+    await service.say("buy 5 AAPL")
+    texts = await service.say("cancel my order")
+    assert any("Rejected at" in text for text in texts)
+    assert service.orders.placed == []
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("buy 5 AAPL and sell 3 IBM", "Send “buy 5 AAPL” first, then “sell 3 IBM”."),
+        ("buy 5 AAPL and 3 IBM", "Send “buy 5 AAPL” first, then “buy 3 IBM”."),
+        ("please buy 5 AAPL, 3 IBM and 2 GOOG", "That is 3 orders"),
+        ("buy 5 AAPL and feed the cat", "An order stands alone in its message. I cannot read the rest of it."),
+        ("buy 5 AAPL and profit today", "An order stands alone in its message. If you want it, send “buy 5 AAPL”"),
+        ("don't buy 5 AAPL", "Nothing was ordered, and no order of yours goes out without your yes."),
+    ],
+)
+async def test_at_most_one_order_is_taken_from_a_message(start: Start, text: str, said: str) -> None:
+    service = await start(picks("trading.order", {"side": "buy", "quantity": 5, "symbol": "AAPL"}))
+    [reply] = await service.say(text)
+    assert said in reply
+    assert "Nothing was ordered" in reply
+    assert service.trader.requests == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "my friend told me to buy 5 apple shares",
+        "if it rains buy 5 apple shares",
+        "would you buy 5 apple shares?",
+        "I never wanted to buy 5 apple shares",
+    ],
+)
+async def test_a_model_cannot_make_an_order_of_a_story_a_condition_or_a_question(start: Start, text: str) -> None:
+    service = await start(picks("trading.order", {"side": "buy", "quantity": 5, "symbol": "AAPL"}))
+    await service.say(text)
+    assert service.trader.requests == []
+    assert service.orders.placed == []
 
 
 @pytest.mark.parametrize("text", ["approve", "approve it", "reject", "yes buy it", "yes", "no"])
@@ -203,6 +299,26 @@ async def test_a_correction_changes_how_the_phrase_is_taken_from_then_on(start: 
     assert noted.startswith("Noted: from now on")
     assert noted.endswith(PROFIT)
     assert await service.say("How is my piggy bank?") == [PROFIT]
+
+
+@pytest.mark.parametrize(
+    ("meant", "follows"),
+    [
+        ("what reminders do I have", "No reminders are set here."),
+        ("remind me at 9 to call Anna", "I will remind you tomorrow at 09:00: call Anna."),
+        ("remember that the key is with Tom", "I will remember: the key is with Tom."),
+        ("should I buy IBM", NO_ADVICE),
+        ("status", "Trading: running."),
+        ("who can talk to you", "Only these paired devices may talk to me:"),
+    ],
+)
+async def test_what_is_noted_stands_before_what_is_done(start: Start, meant: str, follows: str) -> None:
+    service = await start()
+    await service.say("how is my piggy bank")
+    [text] = await service.say(f"wrong, I meant {meant}")
+    noted, _, rest = text.partition("\n\n")
+    assert noted == f"Noted: from now on I take “how is my piggy bank” as “{meant}”."
+    assert rest.startswith(follows)
 
 
 async def test_reminders_are_set_listed_fired_and_cancelled(start: Start) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, cast
 
+from pydantic import BaseModel, ValidationError
+
 from retainer.core.capabilities import Answer, Capability
 from retainer.core.errors import InvalidInputError
 from retainer.core.labels import Label
@@ -19,13 +21,24 @@ async def read_capability(
     run = capability.run
     if run is None:
         raise InvalidInputError(f"{capability.name} cannot be read in a turn.")
-    parsed = capability.parameters.model_validate(dict(args))
+    parsed = _parsed(capability, args)
 
     async def call() -> dict[str, Json]:
         return answer_to_json(await run(ctx.view, parsed))
 
     recorded = await ctx.step(step, call, input_digest=digest([capability.name, dict(args)]), label=capability.label)
     return answer_from_json(recorded)
+
+
+def _parsed(capability: Capability, args: Mapping[str, Json]) -> BaseModel:
+    """The arguments as the capability takes them; what a model made up is told like any other mistake."""
+    try:
+        return capability.parameters.model_validate(dict(args))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        said = str(first["msg"]).removeprefix("Value error, ")
+        raise InvalidInputError(f"{where}: {said}" if where else said) from error
 
 
 def answer_to_json(answer: Answer) -> dict[str, Json]:

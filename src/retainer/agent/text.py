@@ -8,10 +8,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 _APOSTROPHES = str.maketrans(dict.fromkeys("'’‘ʼ`´", ""))
+_MINUS = re.compile(r"[\u2212\u2013\u2014](?=[$€£]?\.?[0-9])")
+"""What phones write for a minus before a number; dropping it would turn -5 into 5."""
 _WORD = re.compile(
     r"""
     [0-9]{1,2}:[0-9]{2}(?:[aApP][mM]\b)?                          # 9:30  9:30am
-    | (?:(?<!\w)-)?[$€£]?[0-9][0-9,]*(?:\.[0-9]+)?(?:%|[^\W_]+)?  # 5  -5  1,000.50  $20  43%  5k  9am
+    | (?:(?<!\w)-)?[$€£]?(?:[0-9][0-9,]*(?:\.[0-9]+)?|(?<![\w.])\.[0-9]+)(?:[%$€£]|[^\W_]+)?
+                                                                  # 5  -5  1,000.50  .5  $20  20$  43%  5k  9am
+    | [$€£](?![^\W_])                                             # a currency sign on its own: 500 €
     | [^\W_]+(?:[.\-/:&@_'’‘ʼ`´][^\W_]+)*                        # words, BRK.B, well-known, what's, p&l
     """,
     re.VERBOSE,
@@ -42,7 +46,7 @@ class Words:
 
 def read(text: str) -> Words:
     """Cut ``text`` into words. Numbers keep their point, sign and unit, times their colon."""
-    plain = unicodedata.normalize("NFKC", text)
+    plain = _MINUS.sub("-", unicodedata.normalize("NFKC", text))
     spans = []
     folded = []
     for match in _WORD.finditer(plain):

@@ -15,6 +15,7 @@ from retainer.agent.grammar import Grammar
 from retainer.agent.host import Host, resolve_host
 from retainer.agent.router import Candidate, Router, order_like
 from retainer.agent.text import normal
+from retainer.core.capabilities import Capability
 from retainer.core.clock import Clock, SystemClock
 from retainer.core.errors import InvalidInputError
 from retainer.core.protocols import Tx
@@ -65,6 +66,7 @@ class UniversalAgent:
         self._host: Host | None = host
         self._starting = threading.Lock()
         self._clock: Clock = clock or SystemClock()
+        self._reader: tuple[tuple[Capability, ...], Grammar] | None = None
         self.decision_engine: DecisionEngine[str] = DecisionEngine(
             [FunctionDecider("corrections", self._corrected), FunctionDecider("grammar", self._grammar)]
         )
@@ -191,7 +193,10 @@ class UniversalAgent:
         return self._grammar(meant) if meant is not None else None
 
     def _grammar(self, text: str) -> Intent | None:
-        match = Grammar(self.host.capabilities()).match(text)
+        capabilities = tuple(self.host.capabilities())
+        if self._reader is None or self._reader[0] != capabilities:
+            self._reader = (capabilities, Grammar(capabilities))  # compiled once: it takes a tenth of a second
+        match = self._reader[1].match(text)
         if match is None:
             return None
         args: Mapping[str, Json] = match.args

@@ -141,7 +141,8 @@ def card_answer(text: str) -> CardAnswer | None:
 
 
 _STOPPISH = re.compile(
-    r"\b(?:halt|freeze|kill|abort|quit|cease|shut ?down|stop|pause|suspend|hold off)\b", re.IGNORECASE
+    r"\b(?:halt|freeze|kill|abort|quit|cease|shut (?:\w+ ){0,3}down|shutdown|stop|pause|suspend|hold off)\b",
+    re.IGNORECASE,
 )
 _ABOUT_TRADING = re.compile(r"\b(?:bot|trad\w+|orders?|everything|all|buying|selling|it|now)\b", re.IGNORECASE)
 

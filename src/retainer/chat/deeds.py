@@ -10,7 +10,8 @@ from zoneinfo import ZoneInfo
 
 from retainer.chat import helping, reminders
 from retainer.chat.conversation import Message
-from retainer.chat.replies import say
+from retainer.chat.numbered import last_list
+from retainer.chat.replies import noted, say
 from retainer.chat.services import ChatServices
 from retainer.core.capabilities import Capability
 from retainer.core.protocols import Context, Tx
@@ -18,6 +19,9 @@ from retainer.core.values import Json
 from retainer.learning import corrections
 from retainer.memory.truth import record_forgetting
 from retainer.memory.values import Forgetting
+
+FACTS_STEP = "facts"
+"""The list of facts that was shown, as a recorded step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,30 +31,39 @@ class Deeds:
     services: ChatServices
     zone: ZoneInfo
 
-    async def perform(self, ctx: Context, message: Message, capability: Capability, args: Mapping[str, Json]) -> None:
-        """Do it and say so. ``args`` are validated."""
+    async def perform(
+        self, ctx: Context, message: Message, capability: Capability, args: Mapping[str, Json], before: str = ""
+    ) -> None:
+        """Do it and say so, under ``before``. ``args`` are validated."""
+        say(ctx, message.address, noted(before, await self._done(ctx, message, capability, args)))
+
+    async def _done(self, ctx: Context, message: Message, capability: Capability, args: Mapping[str, Json]) -> str:
         number = cast("int", args.get("number", 0))
         match capability.name:
             case "chat.help":
-                say(ctx, message.address, helping.help_text(self.known(), str(args.get("topic", ""))))
+                return helping.help_text(self.known(), str(args.get("topic", "")))
             case "chat.status":
-                say(ctx, message.address, self.status(ctx))
+                return self.status(ctx)
             case "chat.facts":
-                say(ctx, message.address, self.services.memory.about(person=message.person))
+                return await self.facts(ctx, message)
             case "chat.forget":
-                await self.forget(ctx, message, str(args["what"]))
+                return await self.forget(ctx, message, str(args["what"]))
             case "chat.export":
-                await self.export(ctx, message)
+                return await self.export(ctx, message)
             case "chat.reminders":
-                say(ctx, message.address, self.reminders(ctx, message))
+                return self.reminders(ctx, message)
             case "chat.unremind":
-                self.unremind(ctx, message, number)
+                return self.unremind(ctx, message, number)
             case "chat.explain":
-                say(ctx, message.address, helping.explain_text(ctx.view, number, message.person))
+                return helping.explain_text(ctx.view, number, message.person)
             case "chat.log":
-                say(ctx, message.address, helping.recent_text(ctx.view, message.person))
+                return helping.recent_text(ctx.view, message.person)
+            case "chat.people":
+                return helping.people_text(ctx.view, ctx.now)
+            case "chat.time":
+                return f"It is {ctx.now.astimezone(self.zone):%H:%M on %A %-d %B %Y} ({self.zone.key})."
             case _:
-                say(ctx, message.address, f"I cannot do {capability.name} myself.")
+                return f"I cannot do {capability.name} myself."
 
     def known(self) -> Sequence[Capability]:
         """Everything that can be asked for here."""
@@ -62,34 +75,43 @@ class Deeds:
         provided = [provider(view) for provider in self.services.status]
         return helping.status_text(view, provided, self.services.model_state())
 
-    async def forget(self, ctx: Context, message: Message, what: str) -> None:
-        """Erase from memory now and from the runtime database in the close."""
+    async def facts(self, ctx: Context, message: Message) -> str:
+        """What is known about the person, as a list whose lines “forget 3” means until the next one is shown."""
         memory = self.services.memory
 
+        async def listed() -> dict[str, Json]:
+            return {"ids": [str(number) for number in memory.listed(person=message.person)]}
+
+        await ctx.step(FACTS_STEP, listed)
+        return memory.about(person=message.person)
+
+    async def forget(self, ctx: Context, message: Message, what: str) -> str:
+        """Erase from memory now and from the runtime database in the close."""
+        memory = self.services.memory
+        shown = [int(number) for number in last_list(ctx.view, message.lane, message.seq, FACTS_STEP)]
+
         async def plan() -> dict[str, Json]:
-            return memory.plan_forget(what, person=message.person, before=message.seq).to_json()
+            wish = memory.plan_forget(what, person=message.person, before=message.seq, shown=shown or None)
+            return wish.to_json()
 
         planned = Forgetting.from_json(await ctx.step("forget", plan))
         memory.forget(planned, person=message.person, upto=message.seq)
         ctx.apply(lambda tx: _forget(tx, planned, message))
-        say(ctx, message.address, planned.text)
+        return planned.text
 
-    async def export(self, ctx: Context, message: Message) -> None:
+    async def export(self, ctx: Context, message: Message) -> str:
         """Write the person's data to a file on this machine; it never travels through the chat."""
         folder = self.services.exports
         if folder is None:
-            say(ctx, message.address, "Nothing was exported: no folder for exports is set up here.")
-            return
+            return "Nothing was exported: no folder for exports is set up here."
 
         async def write() -> dict[str, Json]:
             return await asyncio.to_thread(self._write_export, message)
 
         written = await ctx.step("export", write)
-        say(
-            ctx,
-            message.address,
+        return (
             f"Exported {written['lines']} lines to {written['path']} on the machine I run on. "
-            "Only you can read it there.",
+            "Only you can read it there."
         )
 
     def _write_export(self, message: Message) -> dict[str, Json]:
@@ -106,23 +128,22 @@ class Deeds:
         return {"lines": lines, "path": str(path)}
 
     # --- reminders ---------------------------------------------------------------------------------------------------
-    def remind(self, ctx: Context, message: Message, wish: reminders.Wish) -> None:
-        """Set a reminder, or ask for what is missing."""
+    def remind(self, ctx: Context, message: Message, wish: reminders.Wish, before: str = "") -> None:
+        """Set a reminder, or ask for what is missing; said under ``before``."""
+        say(ctx, message.address, noted(before, self._reminder(ctx, message, wish)))
+
+    def _reminder(self, ctx: Context, message: Message, wish: reminders.Wish) -> str:
         if not wish.task:
-            say(ctx, message.address, "Gladly: what, and when? For example “remind me at 9 to call Anna”.")
-            return
+            return "Gladly: what, and when? For example “remind me at 9 to call Anna”."
         if wish.at is None:
-            say(
-                ctx,
-                message.address,
+            return (
                 f"When shall I remind you of “{wish.task}”? Say it with a time to come, "
-                "for example “remind me tomorrow at 9 to …”.",
+                "for example “remind me tomorrow at 9 to …”."
             )
-            return
         name = f"{reminders.PREFIX}{message.seq}"
         ctx.timer(name, at=wish.at, body={"text": wish.task, "address": message.address, "reminder": name})
         when = reminders.spoken_time(wish.at, message.now, self.zone)
-        say(ctx, message.address, f"I will remind you {when}: {wish.task}.")
+        return f"I will remind you {when}: {wish.task}."
 
     def reminders(self, ctx: Context, message: Message) -> str:
         """The list of what is set in this conversation."""
@@ -134,14 +155,13 @@ class Deeds:
         ]
         return "\n".join(["Reminders:", *lines, "“cancel reminder 1” removes one."])
 
-    def unremind(self, ctx: Context, message: Message, number: int) -> None:
+    def unremind(self, ctx: Context, message: Message, number: int) -> str:
         """Remove the reminder with this number in the list."""
         found = next((one for one in reminders.pending(ctx.view, message.lane) if one.number == number), None)
         if found is None:
-            say(ctx, message.address, f"There is no reminder {number} here. “what reminders” lists them.")
-            return
+            return f"There is no reminder {number} here. “what reminders” lists them."
         ctx.cancel_timer(found.name)
-        say(ctx, message.address, f"Cancelled: {found.task}.")
+        return f"Cancelled: {found.task}."
 
 
 def _forget(tx: Tx, planned: Forgetting, message: Message) -> None:

@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 
 from retainer.agent.text import tokens
 from retainer.core.capabilities import Capability
 from retainer.core.clock import from_epoch
 from retainer.core.protocols import View
 from retainer.runtime.control import read_control
+from retainer.safety import people
+from retainer.safety.people import LOCAL_CHANNEL
 
 _CONTROLS = (
     "*Stop and go* (work at once, also while I talk)",
     "• stop: refuses orders and cancels what could buy more; stop all: protective orders too",
     "• pause: no new entries; resume: carry on",
-    "• yes / no (or the buttons): answer the order card that waits",
+    "• yes / no (or the buttons): answer the order card that waits; with several: “yes 2”, “no to all”",
 )
+_SMALL = frozenset({"and", "at", "to", "or", "the", "no", "too", "all", "what", "could", "that", "on", "buy", "order"})
+"""Words of the lines above that say nothing about their topic."""
 _CORRECT = "Taken wrong? Say “wrong, I meant …” and I take it that way from then on."
 
 
 def help_text(capabilities: Sequence[Capability], topic: str = "") -> str:
     """Help for a person: groups, what each does, and a sentence to copy. With ``topic``: only what it is about."""
-    known = [capability for capability in capabilities if capability.phrases or capability.examples]
+    known = [one for one in capabilities if (one.phrases or one.examples) and one.extra.get("help") is not False]
     if topic:
         return _about(known, topic)
     lines = ["Say it in your own words; these I take exactly as written:", "", *_CONTROLS]
@@ -43,11 +48,12 @@ def _about(known: Sequence[Capability], topic: str) -> str:
             for word in tokens(text)
         }
     ]
-    if not chosen:
+    controls = [line for line in _CONTROLS[1:] if wanted & {_singular(word) for word in tokens(line)} - _SMALL]
+    if not chosen and not controls:
         groups = ", ".join(dict.fromkeys(capability.agent for capability in known))
         return f"I have no help about that. Groups: {groups}. “help” alone shows everything."
     lines = [line for capability in chosen for line in (_line(capability), *_phrases(capability))]
-    return "\n".join(lines)
+    return "\n".join([*controls, *lines])
 
 
 def _singular(word: str) -> str:
@@ -118,6 +124,25 @@ def explain_text(view: View, seq: int, person: str) -> str:
     caused = view.query("SELECT seq, agent, kind FROM event WHERE cause = ? ORDER BY seq", (f"event:{seq}",))
     lines += [f"→ event {row['seq']}: {row['kind']} for {row['agent']}" for row in caused]
     return "\n".join(lines)
+
+
+def people_text(view: View, now: datetime) -> str:
+    """Who may talk here, on which device and with how much power; and how many messages of strangers were dropped."""
+    lines = [
+        f"• {one.name}, {'this machine' if one.channel == LOCAL_CHANNEL else one.channel}: may {_MAY[one.scope]}"
+        for one in people.devices(view)
+    ]
+    dropped = sum(people.counts(view, now, days=7).values())
+    strangers = f"{dropped} of their messages were dropped in the last 7 days" if dropped else "none wrote in 7 days"
+    return "\n".join(["Only these paired devices may talk to me:", *lines, f"Strangers get no answer; {strangers}."])
+
+
+_MAY = {
+    "chat": "talk and read",
+    "propose": "talk, read and ask for orders",
+    "trade": "ask for orders, approve them and resume",
+    "admin": "do everything",
+}
 
 
 def _utc(epoch: float) -> str:

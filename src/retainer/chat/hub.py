@@ -8,9 +8,11 @@ import uuid
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
+from typing import cast
 
 import structlog
 
+from retainer.chat.bridges.attention import Attention, Attentive
 from retainer.chat.bridges.delivery import ReplyAdapter
 from retainer.chat.bridges.text import readable
 from retainer.chat.commands import UrgentCommand, urgent_command
@@ -77,6 +79,7 @@ class PhoneBridge:
         self._bridges: dict[str, Bridge] = {}
         self._failed: dict[str, str] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._attention = Attention(lambda: self._runtime.store, self._attentive)
         self._loop: asyncio.AbstractEventLoop | None = None
 
     @property
@@ -103,9 +106,11 @@ class PhoneBridge:
         for channel, bridge in self._bridges.items():
             if channel not in self._tasks:
                 self._tasks[channel] = self._loop.create_task(self._keep_running(bridge), name=f"bridge:{channel}")
+        self._attention.resume()
 
     async def stop(self) -> None:
         """Stop listening. What was received is durable; what was not confirmed comes again."""
+        await self._attention.close()
         tasks, self._tasks = list(self._tasks.values()), {}
         for task in tasks:
             task.cancel()
@@ -120,6 +125,10 @@ class PhoneBridge:
                 state |= {"ok": False, "detail": f"failed ({self._failed[channel]}), starting again"}
             found[channel] = state
         return found
+
+    def _attentive(self, channel: str) -> Attentive | None:
+        bridge = self._bridges.get(channel)
+        return cast("Attentive", bridge) if hasattr(bridge, "attend") else None
 
     async def _keep_running(self, bridge: Bridge) -> None:
         pause = self._first_pause
@@ -229,7 +238,14 @@ class PhoneBridge:
             "message_id": message.message_id,
         }
         event = self._event(message, principal, lane=CONTROL_LANE, kind="command", body={**body, **where}, urgent=True)
-        return (await self._runtime.receive(event, also=self._with_touch(principal, also)))[0]
+        receipt = (await self._runtime.receive(event, also=self._with_touch(principal, also)))[0]
+        self._attend(message)
+        return receipt
+
+    def _attend(self, message: IncomingMessage) -> None:
+        """Show that it was taken, where this hub listens itself; the mailbox of another process does not."""
+        if message.channel in self._tasks:
+            self._attention.begin(f"{message.channel}:{message.chat_id}")
 
     async def _refusal(self, message: IncomingMessage, principal: Principal, text: str) -> str | None:
         """Why this message is not taken; ``""``: it is dropped without a word; ``None``: it is taken."""
@@ -271,6 +287,7 @@ class PhoneBridge:
         }
         event = self._event(message, principal, lane=conversation_lane(message), kind="message", body=body)
         await self._runtime.receive(event, also=self._with_touch(principal, None))
+        self._attend(message)
         if said.redacted:
             await self._notice(message, "Something in that looked like a secret. I left it out and did not keep it.")
 

@@ -20,10 +20,15 @@ def say(ctx: Context, address: str, text: str, *, picture: str | None = None, na
     ctx.send(reply_effect(address, message, name=name, label=ctx.turn.label))
 
 
+def noted(before: str, text: str) -> str:
+    """``text`` under the line that must be seen first; ``before`` may be empty."""
+    return f"{before}\n\n{text}" if before else text
+
+
 def say_answers(ctx: Context, address: str, answers: list[Answer], *, before: str = "") -> None:
     """Code-written answers, word for word; the first picture goes with the first reply."""
     for index, answer in enumerate(answers):
-        text = f"{before}\n\n{answer.text}" if before and index == 0 else answer.text
+        text = answer.text if index else noted(before, answer.text)
         say(ctx, address, text, picture=answer.picture, name=REPLY if index == 0 else f"{REPLY}:{index}")
 
 

@@ -34,6 +34,10 @@ def _no_lane(_lane: str) -> None:
     return None
 
 
+def _not_loading() -> bool:
+    return False
+
+
 def _no_state() -> str:
     return "none is set up"
 
@@ -48,7 +52,9 @@ class ChatServices:
     approvals: Approvals
     write: Writer
     model: Callable[[], ChatModel | None] = _no_model
-    """The chat model when it can answer, now or after loading; ``None`` while it is fetched or absent."""
+    """The chat model when it can answer; ``None`` while it is fetched or loaded, or absent."""
+    loading: Callable[[], bool] = _not_loading
+    """Whether the model is there and on its way into memory, so that a message may wait for it."""
     model_state: Callable[[], str] = _no_state
     """In words that complete "Model: ...": ``ready``, ``still being fetched, 43 %``, ``none``."""
     interrupt: Callable[[str], None] = _no_lane

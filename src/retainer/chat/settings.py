@@ -22,6 +22,9 @@ class ChatSettings(BaseModel):
     """How much of the conversation the model sees; beyond it the older half is dropped at once."""
     candidates: int = Field(default=3, ge=0, le=10)
     """How many capabilities the model chooses among; 0: it only talks."""
+    model_wait: float = Field(default=90.0, ge=0.0, le=3600.0)
+    """How long a message waits for a model that is being loaded, in seconds, before it is told to ask later. While
+    the model is being downloaded nothing waits: that is said at once."""
     router_floor: float = Field(default=0.3, ge=0.0, le=1.0)
     """Least similarity at which a capability is a candidate."""
 

@@ -12,14 +12,17 @@ from retainer.agent.loop import LoopInput, LoopResult, ModelLoop
 from retainer.agent.reading import read_capability
 from retainer.agent.text import core_words
 from retainer.chat.cards import LOOSE, CardDesk
-from retainer.chat.commands import Correction, card_answer, correction, half_yes, urgent_command
+from retainer.chat.commands import CardAnswer, Correction, card_answer, correction, half_yes, urgent_command
 from retainer.chat.control import acknowledge, take_effect
 from retainer.chat.conversation import Message, build, last_said
 from retainer.chat.deeds import Deeds
+from retainer.chat.numbered import numbered_answer, takes_back
+from retainer.chat.ordering import ORDER_VERBS
 from retainer.chat.own import AGENT
 from retainer.chat.reminders import Wish
-from retainer.chat.replies import REPLY, request, say, say_answers
+from retainer.chat.replies import REPLY, noted, request, say, say_answers
 from retainer.chat.services import ChatServices
+from retainer.chat.turn_order import ahead, keeps_place, may_answer_talk, model_soon, on_its_way
 from retainer.chat.understanding import Understanding, greeting
 from retainer.core.capabilities import Answer, Capability
 from retainer.core.effects import EffectClass
@@ -32,8 +35,6 @@ from retainer.runtime.context import ParkError
 from retainer.safety.identity import principal_at
 
 PLACEHOLDER = "…"
-_ORDERS = frozenset({"buy", "sell", "purchase", "liquidate", "short"})
-"""A message that begins with one of these is an order or nothing."""
 _LONGEST_PHRASE = 300
 """Characters of a message that can be corrected; longer ones are stories, not phrases."""
 
@@ -67,13 +68,29 @@ class Turns:
         """Control words and answers to cards; ``True`` when it was one."""
         if await self._control(ctx, message):
             return True
-        answer = card_answer(message.text)
-        if answer is not None and self.cards.typed(ctx, answer, person=message.person, address=message.address):
+        person, address = message.person, message.address
+        if may_answer_talk(message.text) and not self.cards.waiting(ctx, address) and self._behind_talk(ctx, message):
             return True
-        if half_yes(message.text) and self.cards.waiting(ctx, message.address):
-            say(ctx, message.address, LOOSE)
+        counted = numbered_answer(message.text)
+        if counted is not None and await self.cards.numbered(ctx, counted, person=person, address=address):
+            return True
+        answer = card_answer(message.text)
+        if answer is not None and await self.cards.typed(ctx, answer, person=person, address=address):
+            return True
+        waiting = self.cards.waiting(ctx, address)
+        if waiting and takes_back(message.text):
+            return await self.cards.typed(ctx, CardAnswer(yes=False), person=person, address=address)
+        if waiting and half_yes(message.text):
+            if len(waiting) == 1:
+                say(ctx, address, LOOSE)
+            else:
+                await self.cards.ask_which(ctx, address)
             return True
         return False
+
+    def _behind_talk(self, ctx: Context, message: Message) -> bool:
+        """Step aside if the model still has earlier messages to answer; ``True``: it did."""
+        return bool(ahead(ctx.view, message.lane, message.seq)) and ctx.step_aside()
 
     async def _control(self, ctx: Context, message: Message) -> bool:
         """Normally the hub has caught these words on arrival; a message that came another way is caught here."""
@@ -103,13 +120,25 @@ class Turns:
         if corrected is not None and not before and await self._correct(ctx, message, corrected):
             return
         known = corrections.lookup(ctx.view, message.person, message.text)
+        if known is None and not before:
+            known = self.understanding.completed(message.text, self._just_asked(message))
         if known is not None:
             message = replace(message, text=known)
         intent = await self.understanding.engine.decide(message)
         if intent is None:
-            await self._converse(ctx, message)
-        else:
+            await self._converse(ctx, message, before)
+        elif not (self._in_its_place(ctx, message, intent) and ctx.step_aside()):
             await self._act(ctx, message, intent, before)
+
+    def _in_its_place(self, ctx: Context, message: Message, intent: Intent) -> bool:
+        return keeps_place(intent, ahead(ctx.view, message.lane, message.seq), self.understanding)
+
+    def _just_asked(self, message: Message) -> str:
+        """What the person said just before, when one answer of ours and nothing else came after it."""
+        turns = self.services.memory.history(message.address, person=message.person, upto=message.seq)
+        if len(turns) < 2 or turns[-1].role != "assistant" or turns[-2].role != "person":
+            return ""
+        return turns[-2].text
 
     async def _correct(self, ctx: Context, message: Message, corrected: Correction) -> bool:
         """Keep the correction and answer as it was meant. ``False``: it corrects nothing."""
@@ -129,12 +158,12 @@ class Turns:
             case "remind":
                 at = intent.args.get("at")
                 wish = Wish(intent.text, datetime.fromisoformat(at) if isinstance(at, str) else None)
-                self.deeds.remind(ctx, message, wish)
+                self.deeds.remind(ctx, message, wish, before)
             case "several":
                 matches = self.understanding.matches(message.text)
                 await self._read_all(ctx, message, [(match.capability, match.args) for match in matches], before)
             case "say":
-                say(ctx, message.address, intent.text)
+                say(ctx, message.address, noted(before, intent.text))
             case _:
                 await self._perform(ctx, message, self._capability(intent.capability), intent.args, before)
 
@@ -153,13 +182,10 @@ class Turns:
     ) -> None:
         """Do what was asked: read it here, or pass it to the agent it belongs to. ``opened``: a placeholder waits."""
         if not self._may(ctx, message, capability.scope):
-            say(
-                ctx,
-                message.address,
-                f"This device may not do that: it needs the scope {capability.scope}. Nothing was done.",
-            )
+            refusal = f"This device may not do that: it needs the scope {capability.scope}. Nothing was done."
+            say(ctx, message.address, noted(before, refusal))
         elif capability.agent == AGENT and capability.run is None:
-            await self.deeds.perform(ctx, message, capability, args)
+            await self.deeds.perform(ctx, message, capability, args, before)
         elif capability.effect_class is EffectClass.READ and capability.run is not None:
             await self._read_all(ctx, message, [(capability, args)], before)
         else:
@@ -182,31 +208,39 @@ class Turns:
         say_answers(ctx, message.address, answers, before=before)
 
     # --- the model ---------------------------------------------------------------------------------------------------
-    async def _converse(self, ctx: Context, message: Message) -> None:
-        model = self.services.model()
-        if self._unclear_order(message, model):
-            say(ctx, message.address, self._order_hint())
+    async def _converse(self, ctx: Context, message: Message, before: str = "") -> None:
+        coming = on_its_way(self.services)
+        if self._unclear_order(message, coming):
+            say(ctx, message.address, noted(before, self._order_hint()))
             return
-        if model is None:
-            say(ctx, message.address, self._without_model(message))
+        if not coming:
+            say(ctx, message.address, noted(before, self._without_model(message)))
+            return
+        if ctx.step_aside():
             return
         await ctx.open(reply_effect(message.address, OutgoingMessage(text=PLACEHOLDER), label=ctx.event.label))
+        model = await model_soon(ctx, self.services)
+        if model is None:
+            words = "(stopped)" if ctx.interrupted else self._without_model(message)
+            say(ctx, message.address, noted(before, words))
+            return
         try:
             result = await self._ask_model(ctx, message, model)
         except ParkError:
             raise
         except RetainerError as error:
-            say(ctx, message.address, f"I could not find the words: {error} Exact questions still work: say “help”.")
+            sorry = f"I could not find the words: {error} Exact questions still work: say “help”."
+            say(ctx, message.address, noted(before, sorry))
             return
-        await self._conclude(ctx, message, result)
+        await self._conclude(ctx, message, result, before)
 
-    def _unclear_order(self, message: Message, model: ChatModel | None) -> bool:
+    def _unclear_order(self, message: Message, coming: bool) -> bool:
         """Whether this begins like an order that nothing could read: a model must not chat it away."""
         words = core_words(message.text)
-        if not words or words[0] not in _ORDERS:
+        if not words or words[0] not in ORDER_VERBS:
             return False
         candidates = self.understanding.candidates(message.text, self.services.settings.candidates)
-        return model is None or not any(one.capability.effect_class is EffectClass.MONEY for one in candidates)
+        return not coming or not any(one.capability.effect_class is EffectClass.MONEY for one in candidates)
 
     def _order_hint(self) -> str:
         examples = [
@@ -214,7 +248,7 @@ class Turns:
             for one in self.understanding.current.capabilities
             if one.examples and one.effect_class is EffectClass.MONEY
         ]
-        such = f", for example {' or '.join(examples)}" if examples else ""
+        such = f", for example {' or '.join(examples[:2])}" if examples else ""
         return f"I take an order only when I can read it exactly{such}. Nothing was ordered."
 
     async def _ask_model(self, ctx: Context, message: Message, model: ChatModel) -> LoopResult:
@@ -238,15 +272,17 @@ class Turns:
         )
         return await ModelLoop(model).run(ctx, turn)
 
-    async def _conclude(self, ctx: Context, message: Message, result: LoopResult) -> None:
+    async def _conclude(self, ctx: Context, message: Message, result: LoopResult, before: str) -> None:
         if result.kind == "propose" and result.capability is not None:
-            await self._perform(ctx, message, result.capability, result.args, opened=True)
+            await self._perform(ctx, message, result.capability, result.args, before, opened=True)
         elif result.kind == "read" and result.answer is not None:
-            say_answers(ctx, message.address, [result.answer])
+            say_answers(ctx, message.address, [result.answer], before=before)
         elif result.interrupted:
-            say(ctx, message.address, f"{result.text} … (stopped)".strip() if result.text else "(stopped)")
+            cut = f"{result.text} … (stopped)".strip() if result.text else "(stopped)"
+            say(ctx, message.address, noted(before, cut))
         else:
-            say(ctx, message.address, result.text or "I have no answer to that. “help” shows what I can do.")
+            text = result.text or "I have no answer to that. “help” shows what I can do."
+            say(ctx, message.address, noted(before, text))
 
     def _without_model(self, message: Message) -> str:
         state = self.services.model_state().rstrip(".")

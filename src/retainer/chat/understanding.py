@@ -10,8 +10,10 @@ from zoneinfo import ZoneInfo
 from retainer.agent.engine import DecisionEngine, FunctionDecider, Intent
 from retainer.agent.grammar import Grammar, Match
 from retainer.agent.router import Candidate, Router
+from retainer.agent.text import core_words
 from retainer.chat.commands import NO_ADVICE, STOP_HINT, advice_like, stop_like
 from retainer.chat.conversation import Message
+from retainer.chat.ordering import NOT_ORDERED, may_propose, refuses_orders, several_orders
 from retainer.chat.reminders import parse_reminder
 from retainer.core.capabilities import Capability
 from retainer.core.effects import EffectClass
@@ -22,6 +24,8 @@ _GREETINGS = frozenset(
     {"hi", "hello", "hey", "good morning", "good evening", "good afternoon", "hi there", "hello there"}
 )
 _MOST_CLAUSES = 4
+_LONGEST_ANSWER = 30
+_UNIT = re.compile(r" (?:shares?|stocks?|of them|of it)$")
 _TO_KEEP = frozenset({"fact", "note", "instruction"})
 """What people say so that it is kept. A taste ("I like sailing") is kept too, but it is conversation."""
 
@@ -47,6 +51,7 @@ class Understanding:
             [
                 FunctionDecider("grammar", self._grammar),
                 FunctionDecider("reminders", self._reminder),
+                FunctionDecider("orders", self._orders),
                 FunctionDecider("clauses", self._clauses),
                 FunctionDecider("caution", self._caution),
                 FunctionDecider("told", self._told),
@@ -82,7 +87,36 @@ class Understanding:
         """What a model may choose among; empty: it is conversation, as is what people tell about themselves."""
         if "?" not in text and statements(text):
             return []
-        return self.current.router.candidates(text, k) if k else []
+        found = self.current.router.candidates(text, k) if k else []
+        names = self.current.grammar.names
+        return [
+            one
+            for one in found
+            if one.capability.effect_class is not EffectClass.MONEY or may_propose(text, one.capability, names)
+        ]
+
+    def completed(self, text: str, earlier: str) -> str | None:
+        """The whole wish, when ``text`` answers what ``earlier`` had left open: *buy AAPL*, and then *5*.
+
+        A capability that asks for the missing part says in ``extra["answers"]`` how the two make one phrase; the
+        grammar has to read it, so nothing is guessed.
+        """
+        answer = _UNIT.sub("", " ".join(core_words(text)))
+        if not earlier or not answer or len(answer) > _LONGEST_ANSWER or self.current.grammar.match(text) is not None:
+            return None
+        asked = self.current.grammar.match(earlier)
+        forms = asked.capability.extra.get("answers") if asked is not None else None
+        if asked is None or not isinstance(forms, Sequence):
+            return None
+        for form in forms:
+            try:
+                whole = str(form).format(answer=answer, **asked.args)
+            except KeyError:
+                continue
+            found = self.current.grammar.match(whole)
+            if found is not None and found.capability.effect_class is EffectClass.MONEY:
+                return whole
+        return None
 
     def _grammar(self, message: Message) -> Intent | None:
         match = self.current.grammar.match(message.text)
@@ -100,6 +134,12 @@ class Understanding:
         if wish is None:
             return None
         return Intent(action="remind", text=wish.task, args={"at": None if wish.at is None else wish.at.isoformat()})
+
+    def _orders(self, message: Message) -> Intent | None:
+        said = several_orders(message.text, self.current.grammar.match)
+        if said is None and refuses_orders(message.text):
+            said = NOT_ORDERED
+        return None if said is None else Intent(action="say", text=said)
 
     def _clauses(self, message: Message) -> Intent | None:
         return Intent(action="several") if len(self.matches(message.text)) > 1 else None

@@ -2,17 +2,36 @@
 
 from __future__ import annotations
 
+import asyncio
+import weakref
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol, cast
 
 from retainer.chat.bridges.text import split_message
-from retainer.core.effects import Permit, RepeatClass, StoredEffect
-from retainer.core.errors import RefusedError
-from retainer.core.protocols import Bridge, OutgoingMessage, Store, Tx
+from retainer.core.effects import EffectState, Permit, RepeatClass, StoredEffect
+from retainer.core.errors import RefusedError, RejectedError
+from retainer.core.protocols import Bridge, OutgoingMessage, Store, Tx, View
 from retainer.core.values import Json
 
 PICTURE_ONLY = "Here is the picture."
+_REMEMBERED = 500
+"""References of this run that are kept apart from lost ones until they surely are in the database."""
+
+
+class MessageGoneError(RejectedError):
+    """The message that was to be changed is not there any more: the person deleted it."""
+
+
+class Finding(Protocol):
+    """A bridge that can find a placeholder whose reference was lost."""
+
+    async def find_lost(
+        self, view: View, effect: StoredEffect, chat_id: str, taken: frozenset[str], permit: Permit
+    ) -> str | None:
+        """Its reference, never one of ``taken``; ``None`` if none is found."""
+        ...
 
 
 class ReplyAdapter:
@@ -26,6 +45,8 @@ class ReplyAdapter:
         self._bridge = bridge
         self._store = store
         self.repeat = bridge.repeat
+        self._opening: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
+        self._taken: OrderedDict[str, None] = OrderedDict()
 
     async def execute(self, effect: StoredEffect, permit: Permit) -> Json:
         """Deliver; the result's ``ref`` names the first message."""
@@ -45,7 +66,13 @@ class ReplyAdapter:
         """A sign of life where the reply will stand."""
         if not permit.covers(effect):
             raise RefusedError("The permit is for another message.")
-        return await self._bridge.open(_chat_id(effect.args), effect.key, permit)
+        return await self._open(effect, permit, again=False)
+
+    async def reopen(self, effect: StoredEffect, permit: Permit) -> str:
+        """:meth:`open` when an earlier try may have shown it: the lost placeholder if it is found, else a new one."""
+        if not permit.covers(effect):
+            raise RefusedError("The permit is for another message.")
+        return await self._open(effect, permit, again=True)
 
     async def update(self, effect: StoredEffect, args: Mapping[str, Json]) -> None:
         """Show a growing reply."""
@@ -64,16 +91,33 @@ class ReplyAdapter:
         for number, part in enumerate(parts):
             ref = known.get(number)
             if ref is None:
-                ref = await self._bridge.open(chat_id, effect.key, permit)
+                ref = await self._open(effect, permit, again=effect.state is EffectState.SENDING)
                 known[number] = await self._keep(effect.key, number, ref)
-            shown = await self._bridge.send(chat_id, part, ref, effect.key, permit)
-            if shown is not None and shown != ref:
-                known[number] = await self._keep(effect.key, number, shown)
+            try:
+                await self._bridge.send(chat_id, part, ref, effect.key, permit)
+            except MessageGoneError:
+                known[number] = await self._keep(effect.key, number, await self._open(effect, permit, again=False))
+                await self._bridge.send(chat_id, part, known[number], effect.key, permit)
         if message.picture is not None and len(parts) not in known:
             picture = OutgoingMessage(text="", picture=message.picture)
             ref = await self._bridge.send(chat_id, picture, None, effect.key, permit)
             await self._keep(effect.key, len(parts), ref or "")
         return known[0]
+
+    async def _open(self, effect: StoredEffect, permit: Permit, *, again: bool) -> str:
+        """A placeholder; one at a time in a chat, so that nobody takes a new one for a lost one."""
+        chat_id = _chat_id(effect.args)
+        lock = self._opening.setdefault(chat_id, asyncio.Lock())
+        async with lock:
+            found: str | None = None
+            if again and hasattr(self._bridge, "find_lost"):
+                finder = cast("Finding", self._bridge)
+                found = await finder.find_lost(self._store.view(), effect, chat_id, frozenset(self._taken), permit)
+            ref = found or await self._bridge.open(chat_id, effect.key, permit)
+            self._taken[ref] = None
+            while len(self._taken) > _REMEMBERED:
+                self._taken.popitem(last=False)
+            return ref
 
     def _parts(self, key: str) -> dict[int, str]:
         rows = self._store.view().query("SELECT part, ref FROM reply_part WHERE effect_key = ?", (key,))

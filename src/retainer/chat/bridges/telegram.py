@@ -12,8 +12,11 @@ from urllib.parse import urlencode
 
 import structlog
 
+from retainer.chat.bridges.attention import Courtesies
+from retainer.chat.bridges.delivery import MessageGoneError
 from retainer.chat.bridges.poller_lock import one_poller
 from retainer.chat.bridges.settings import TelegramSettings
+from retainer.chat.bridges.telegram_lost import candidates
 from retainer.chat.bridges.telegram_wire import (
     ALLOWED_UPDATES,
     CHANNEL,
@@ -27,9 +30,9 @@ from retainer.chat.bridges.telegram_wire import (
 )
 from retainer.chat.bridges.text import split_text, to_html, units
 from retainer.core.clock import Clock, to_epoch
-from retainer.core.effects import Permit, RepeatClass
+from retainer.core.effects import Permit, RepeatClass, StoredEffect
 from retainer.core.errors import NotSentError, RefusedError, RetainerError
-from retainer.core.protocols import OutgoingMessage, Receive
+from retainer.core.protocols import OutgoingMessage, Receive, View
 from retainer.core.values import Json
 
 if TYPE_CHECKING:
@@ -39,6 +42,8 @@ if TYPE_CHECKING:
 PLACEHOLDER = "…"
 CONFLICT_GRACE = 40.0
 """Seconds in which another poller is taken for our own last run, whose poll lingers at the server."""
+_NOT_OURS = ("message to edit not found", "message can't be edited", "no text in the message")
+"""How the server refuses to edit what is not there, was written by a person, or is a picture."""
 _log = structlog.get_logger(__name__)
 
 
@@ -74,7 +79,7 @@ class TelegramBridge:
         self._edited: dict[str, float] = {}
         self._quiet_until: dict[str, float] = {}
         self._glimpses: dict[str, asyncio.Future[None]] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._courtesies = Courtesies()
 
     # --- listening ---------------------------------------------------------------------------------------------------
     async def run(self, receive: Receive) -> None:
@@ -128,6 +133,10 @@ class TelegramBridge:
                     await asyncio.sleep(await self._wait_after(error, failures, bot))
         finally:
             self._bot, self._username = None, ""
+            await self._courtesies.close()
+            for glimpse in (glimpses := list(self._glimpses.values())):
+                glimpse.cancel()
+            await asyncio.gather(*glimpses, return_exceptions=True)
             await poll.shutdown()
             await request.shutdown()
 
@@ -166,7 +175,7 @@ class TelegramBridge:
         if message is not None:
             await receive(message)
         if "callback_query" in update:
-            self._spawn(self._answer_press(str(update["callback_query"].get("id", ""))))
+            self._courtesies.spawn(self._answer_press(str(update["callback_query"].get("id", ""))))
 
     async def _answer_press(self, query_id: str) -> None:
         """Stop the button's spinner; what the press meant is answered by a message."""
@@ -218,7 +227,9 @@ class TelegramBridge:
     async def send(
         self, chat_id: str, message: OutgoingMessage, ref: str | None, key: str, permit: Permit
     ) -> str | None:
-        """Deliver, or make the message ``ref`` say this. Raises by :func:`sorted_error`."""
+        """Deliver, or make the message ``ref`` say this. Raises by :func:`sorted_error`, and
+        :class:`MessageGoneError` when the person deleted ``ref``.
+        """
         bot = self._allowed(key, permit)
         try:
             if message.picture is not None:
@@ -230,13 +241,32 @@ class TelegramBridge:
             raise sorted_error(error, harmless=ref is not None and message.picture is None) from None
 
     async def open(self, chat_id: str, key: str, permit: Permit) -> str:
-        """Typing, and the placeholder that the reply will replace."""
+        """The placeholder that the reply will replace."""
         bot = self._allowed(key, permit)
-        self._spawn(self._type(bot, chat_id))
         try:
             return await self._post(bot, chat_id, OutgoingMessage(text=PLACEHOLDER))
         except Exception as error:  # noqa: BLE001 - every failure is sorted into the runtime's terms
             raise sorted_error(error) from None
+
+    async def find_lost(
+        self, view: View, effect: StoredEffect, chat_id: str, taken: frozenset[str], permit: Permit
+    ) -> str | None:
+        """The placeholder that an earlier run showed for ``effect`` without writing down its number; see
+        :mod:`~retainer.chat.bridges.telegram_lost`.
+        """
+        bot = self._allowed(effect.key, permit)
+        for number in candidates(view, effect, chat_id, taken):
+            try:
+                await bot.edit_message_text(PLACEHOLDER, chat_id=int(chat_id), message_id=number)
+            except Exception as error:  # noqa: BLE001 - every failure is sorted into the runtime's terms
+                if is_bad_request(error, "message is not modified"):
+                    return str(number)
+                if not is_bad_request(error, *_NOT_OURS):
+                    raise sorted_error(error, harmless=True) from None
+            else:
+                _log.warning("telegram.unknown_message_taken", key=effect.key)
+                return str(number)
+        return None
 
     async def update(self, chat_id: str, ref: str, text: str) -> None:
         """Show a growing reply, at most once per ``edit_seconds``; what comes too early is left out.
@@ -257,11 +287,27 @@ class TelegramBridge:
             shown = split_text(text, MAX_UNITS)[0]
             await bot.edit_message_text(shown, chat_id=int(chat_id), message_id=int(ref))
         except Exception as error:  # noqa: BLE001 - a lost glimpse is harmless: the whole reply follows
-            wait = retry_after_of(error)
-            if wait is not None:
-                self._quiet_until[chat_id] = asyncio.get_running_loop().time() + wait
+            self._note_quiet(chat_id, error)
         finally:
             self._glimpses.pop(ref, None)
+
+    async def attend(self, chat_id: str) -> None:
+        """*Typing*, for five seconds or until our next message. Left out while the server asks us to slow down."""
+        if self._bot is None:
+            raise NotSentError("Telegram is not connected.", hint=self._detail)
+        if asyncio.get_running_loop().time() < self._quiet_until.get(chat_id, 0.0):
+            return
+        try:
+            await self._bot.send_chat_action(int(chat_id), "typing")
+        except Exception as error:
+            self._note_quiet(chat_id, error)
+            raise
+
+    def _note_quiet(self, chat_id: str, error: Exception) -> None:
+        """Courtesies leave a chat alone for as long as the server asked."""
+        wait = retry_after_of(error)
+        if wait is not None:
+            self._quiet_until[chat_id] = asyncio.get_running_loop().time() + wait
 
     def health(self) -> Mapping[str, Json]:
         """``ok`` while the last completed poll is recent enough that nobody has been unheard for a minute."""
@@ -305,7 +351,7 @@ class TelegramBridge:
             if is_bad_request(error, "message is not modified"):
                 return ref
             if is_bad_request(error, "message to edit not found", "message can't be edited"):
-                return await self._post(bot, chat_id, message)
+                raise MessageGoneError("The message is not there any more.") from None
             raise
         return ref
 
@@ -325,22 +371,6 @@ class TelegramBridge:
             int(chat_id), picture, caption=text or None, reply_markup=keyboard(message.buttons), write_timeout=60.0
         )
         return str(sent.message_id)
-
-    async def _type(self, bot: Bot, chat_id: str) -> None:
-        await bot.send_chat_action(int(chat_id), "typing")
-
-    def _spawn(self, work: Any) -> None:
-        """Run a courtesy in the background; its failure is logged by kind and changes nothing."""
-
-        async def courtesy() -> None:
-            try:
-                await work
-            except Exception as error:  # noqa: BLE001 - typing dots and spinners are not worth a failure
-                _log.debug("telegram.courtesy_failed", kind=type(error).__name__)
-
-        task = asyncio.get_running_loop().create_task(courtesy())
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
 
 def _no_preview() -> dict[str, Any]:

@@ -11,7 +11,7 @@ from retainer.core.errors import NotSentError, RejectedError
 from retainer.core.protocols import Button, IncomingMessage
 
 CHANNEL = "telegram"
-ALLOWED_UPDATES = ["message", "callback_query"]
+ALLOWED_UPDATES = ["message", "edited_message", "callback_query"]
 MAX_UNITS = 4000
 """The server's limit is 4,096 UTF-16 units after entities are parsed; the rest is a margin."""
 MAX_CAPTION_UNITS = 1000
@@ -45,7 +45,9 @@ _MEDIA = {
 
 
 def to_incoming(update: Mapping[str, Any], bot_username: str, bot_id: int) -> IncomingMessage | None:
-    """What a person said in ``update``, or ``None`` for what is no message to us (edits, joins, other bots).
+    """What a person said in ``update``, or ``None`` for what is no message to us (joins, other bots).
+
+    What was acted on cannot be taken back by changing the message: a changed one comes as an attachment we do not read.
 
     In groups only what is addressed to the bot counts: its name in the text, a command, or an answer to its message.
     ``message_id`` begins with the bot's id, because another bot numbers its messages from one again. Raises
@@ -53,9 +55,12 @@ def to_incoming(update: Mapping[str, Any], bot_username: str, bot_id: int) -> In
     """
     if "callback_query" in update:
         return _from_press(update["callback_query"], bot_id)
-    message = update.get("message")
+    edited = update.get("edited_message")
+    message = update.get("message") or edited
     if message is None or message.get("from") is None or message["from"].get("is_bot"):
         return None
+    if edited is not None and ("text" not in edited or edited["chat"].get("type") != "private"):
+        return None  # a live location that moves, a group that talks among itself
     group = message["chat"].get("type") != "private"
     text = str(message.get("text") or message.get("caption") or "")
     if group:
@@ -67,11 +72,15 @@ def to_incoming(update: Mapping[str, Any], bot_username: str, bot_id: int) -> In
     if not attachment and "text" not in message:
         return None
     text, quoted = _own_and_quoted(message, text, bot_id)
+    number = f"{bot_id}.{int(message['message_id'])}"
+    if edited is not None:
+        text, quoted, attachment = "", "", "changes to a message that was sent"
+        number += f".edit-{int(message.get('edit_date') or 0)}"
     return IncomingMessage(
         channel=CHANNEL,
         sender_id=str(int(message["from"]["id"])),
         chat_id=str(int(message["chat"]["id"])),
-        message_id=f"{bot_id}.{int(message['message_id'])}",
+        message_id=number,
         text=text,
         quoted=quoted,
         display_name=str(message["from"].get("first_name") or ""),

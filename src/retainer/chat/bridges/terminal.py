@@ -48,7 +48,13 @@ class Shown:
     message: OutgoingMessage
 
 
-Item = Opened | Growing | Shown
+@dataclass(frozen=True, slots=True)
+class Attending:
+    """Something typed waits for its answer; holds for :data:`ATTENTION` seconds, or until the next reply."""
+
+
+Item = Opened | Growing | Shown | Attending
+ATTENTION = 5.0
 
 
 class TerminalClient(Protocol):
@@ -111,6 +117,10 @@ class TerminalBridge:
     async def update(self, chat_id: str, ref: str, text: str) -> None:
         """Show a growing reply."""
         self._publish(Growing(ref, text))
+
+    async def attend(self, chat_id: str) -> None:
+        """Show that an answer is being made."""
+        self._publish(Attending())
 
     def health(self) -> Mapping[str, Json]:
         """Always well: it is this machine."""

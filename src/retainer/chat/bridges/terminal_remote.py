@@ -7,7 +7,8 @@ import itertools
 import secrets
 from collections.abc import AsyncIterator, Callable
 
-from retainer.chat.bridges.terminal import Item, ReplyRows, typed
+from retainer.chat.bridges.attention import GRACE, RENEW, awaits_answer
+from retainer.chat.bridges.terminal import ADDRESS, Attending, Item, ReplyRows, typed
 from retainer.core.clock import Clock
 from retainer.core.events import NewEvent, Receipt
 from retainer.core.protocols import Receive, Store, Tx
@@ -77,8 +78,14 @@ class RemoteTerminal:
         """What was missed, then what comes."""
         rows = ReplyRows(self._store)
         opened: set[str] = set()
+        waited = 0.0
         try:
             while True:
+                waits = awaits_answer(self._store.view(), ADDRESS)
+                waited = waited + LOOK if waits else 0.0
+                if waited > GRACE:
+                    yield Attending()
+                    waited = GRACE - RENEW
                 for item in rows.opened():
                     if item.ref not in opened:
                         opened.add(item.ref)

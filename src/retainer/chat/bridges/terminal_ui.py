@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import structlog
 
-from retainer.chat.bridges.terminal import Growing, Item, Opened, Shown, TerminalClient
+from retainer.chat.bridges.terminal import ATTENTION, Attending, Growing, Item, Opened, Shown, TerminalClient
 from retainer.chat.bridges.terminal_view import TerminalStatus, live, render, status_line
 from retainer.core.errors import RetainerError
 from retainer.core.protocols import Button
@@ -22,11 +22,12 @@ if TYPE_CHECKING:
     from prompt_toolkit.output import Output
 
 _THINKING = "▁▃▅▃"
+_LEAVE = frozenset({"/quit", "/exit", "quit", "exit"})
 _log = structlog.get_logger(__name__)
 
 
 class TerminalUI:
-    """One interactive session. Leave with Ctrl-D, Ctrl-C on an empty line, or ``/quit``."""
+    """One interactive session. Leave with Ctrl-D, Ctrl-C on an empty line, ``quit`` or ``exit``."""
 
     def __init__(
         self,
@@ -51,6 +52,7 @@ class TerminalUI:
         self._growing: dict[str, str] = {}
         self._cards: dict[str, tuple[Button, ...]] = {}
         self._said: set[str] = set()
+        self._attended_until = 0.0
         self._beat = 0
         self._session: PromptSession[str] | None = None
 
@@ -80,7 +82,7 @@ class TerminalUI:
             except (EOFError, KeyboardInterrupt):
                 return
             text = line.strip()
-            if text in {"/quit", "/exit"}:
+            if text.casefold() in _LEAVE:
                 return
             if text:
                 await self._take(text)
@@ -116,11 +118,14 @@ class TerminalUI:
             self._growing.setdefault(item.ref, "")
         elif isinstance(item, Growing):
             self._growing[item.ref] = item.text
+        elif isinstance(item, Attending):
+            self._attended_until = asyncio.get_running_loop().time() + ATTENTION
         else:
             self._show(item)
         self._redraw()
 
     def _show(self, item: Shown) -> None:
+        self._attended_until = 0.0
         self._growing.pop(item.key, None)
         self._growing.pop(item.ref, None)
         self._cards.pop(item.ref, None)
@@ -133,18 +138,22 @@ class TerminalUI:
     async def _keep_status(self) -> None:
         while True:
             status = self._status_source()
-            thinking = any(not text for text in self._growing.values())
+            thinking = self._attended() or any(not text for text in self._growing.values())
             self._beat += 1
             if status != self._status or thinking:
                 self._status = status
                 self._redraw()
             await asyncio.sleep(min(self._tick, 0.25) if thinking else self._tick)
 
+    def _attended(self) -> bool:
+        return asyncio.get_running_loop().time() < self._attended_until
+
     def _prompt(self) -> StyleAndTextTuples:
         """The prompt, with what is being said above it."""
         shown: StyleAndTextTuples = []
         entered = self._session is not None and self._session.app.is_done
-        for text in [] if entered else list(self._growing.values())[-1:]:
+        latest = list(self._growing.values())[-1:] or ([""] if self._attended() else [])
+        for text in [] if entered else latest:
             height = max(3, self._height() // 2)
             sign = _THINKING[self._beat % len(_THINKING)]
             shown.append(("", f"{live(text, self._width(), height)}\n" if text else ""))
