@@ -52,10 +52,15 @@ def test_phrases(text: str, name: str, args: dict[str, str]) -> None:
     [
         "why not",
         "how did it go with your date",
-        "buy 2.5 AAPL",
         "buy milk",
         "sell me a story",
-        "buy $500 of AAPL",
+        "buy €500 of AAPL",
+        "don't buy 5 AAPL",
+        "buy 5 AAPL and 3 IBM",
+        "buy 5k AAPL",
+        "sell everything but IBM",
+        "buy 5 or 6 AAPL",
+        "buy 1/2 AAPL",
         "stop",
     ],
 )

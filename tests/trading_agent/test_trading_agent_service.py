@@ -168,12 +168,13 @@ async def test_what_risk_refuses_gets_words_and_no_card(service: Service) -> Non
     for args, words in (
         ({"side": "buy", "quantity": "100000", "symbol": "AAPL"}, "at most"),
         ({"side": "sell", "quantity": "1", "symbol": "AAPL"}, "not enough shares"),
-        ({"side": "buy", "quantity": "1", "symbol": "TSLA"}, "may be traded"),
-        ({"side": "buy", "quantity": "0", "symbol": "AAPL"}, "greater than 0"),
+        ({"side": "buy", "quantity": "1", "symbol": "TSLA"}, "There is no TSLA here"),
+        ({"side": "buy", "quantity": "0", "symbol": "AAPL"}, "0 shares is no order"),
         ({"side": "buy", "quantity": "NaN", "symbol": "AAPL"}, "finite"),
         ({"side": "buy", "quantity": "Infinity", "symbol": "AAPL"}, "finite"),
         ({"side": "buy", "quantity": "2.5", "symbol": "AAPL"}, "whole shares"),
-        ({"side": "short", "quantity": "5", "symbol": "AAPL"}, "side"),
+        ({"side": "short", "quantity": "5", "symbol": "AAPL"}, "nothing short"),
+        ({"side": "hold", "quantity": "5", "symbol": "AAPL"}, "side"),
         ({"side": "buy", "quantity": "5"}, "symbol"),
         ({"side": "buy", "quantity": "5", "symbol": "AAPL", "leverage": 3}, "leverage"),
     ):

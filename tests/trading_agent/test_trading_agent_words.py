@@ -92,5 +92,7 @@ def test_orders_are_read_strictly() -> None:
     order = OrderArguments.model_validate({"side": "buy", "quantity": "1,000", "symbol": "$aapl"})
     assert (order.quantity, order.symbol) == (Decimal(1000), "AAPL")
     with pytest.raises(ValidationError) as caught:
-        OrderArguments.model_validate({"side": "buy", "quantity": "2.5", "symbol": "microsoft"})
-    assert explain_arguments(caught.value).startswith("I cannot use that: quantity: this account trades whole shares")
+        OrderArguments.model_validate({"side": "buy", "quantity": "$500", "symbol": "microsoft"})
+    assert explain_arguments(caught.value).startswith("I cannot use that: quantity: ")
+    with pytest.raises(ValidationError):
+        OrderArguments.model_validate({"side": "sell", "part": "1/0", "symbol": "microsoft"})

@@ -11,7 +11,7 @@ import pytest
 from pydantic import ValidationError
 
 from retainer.core.errors import InvalidInputError, NotFoundError
-from retainer.trading.backtest import backtest
+from retainer.trading.account_run import run_account
 from retainer.trading.bars import bars_at, close_of
 from retainer.trading.ledger import Entry, EquityMark, balance, entry, holdings, performance
 from retainer.trading.periods import Period
@@ -97,7 +97,7 @@ def test_a_posting_becomes_an_exact_line() -> None:
 
 def test_the_months_of_a_real_backtest_add_up_to_the_cent() -> None:
     settings, market = TradingSettings(), load_samples()
-    result = backtest(
+    result = run_account(
         settings.make_strategy(),
         market,
         cash=10_000_000,
@@ -105,7 +105,6 @@ def test_the_months_of_a_real_backtest_add_up_to_the_cent() -> None:
         fees=FeeSettings(minimum=Decimal(1), sell_percent=Decimal("0.0028")).to_fees(),
         start=close_of(date(2005, 1, 3)),
         end=close_of(date(2006, 12, 29)),
-        probes=2,
     )
     lines = [entry(posting) for posting in result.postings]
     marks = [EquityMark(ns_to_datetime(t), Decimal(e) / 100) for t, e in zip(result.at, result.equity, strict=True)]

@@ -13,8 +13,9 @@ import pandas as pd
 import pytest
 
 from retainer.core.errors import InvalidInputError
-from retainer.trading.backtest import backtest, lookahead
+from retainer.trading.account_run import run_account
 from retainer.trading.bars import Bars, Floats, bars_at, close_of, market_date, sessions
+from retainer.trading.honesty import lookahead
 from retainer.trading.kernels import apply_accept, fill, open_account, order_id, propose
 from retainer.trading.limits import Fees, Limits
 from retainer.trading.samples import SYMBOLS, load_samples
@@ -170,12 +171,11 @@ class Leaky(Strategy):
 
 @pytest.mark.parametrize("leak", ["next bar", "whole series", "centred window"])
 def test_a_planted_look_into_the_future_is_found(market: dict[str, Bars], leak: str) -> None:
-    assert lookahead(Leaky(leak), market["IBM"])
+    assert lookahead(Leaky(leak), market)
 
 
 def test_the_shipped_strategy_never_looks_ahead(market: dict[str, Bars]) -> None:
-    for bars in market.values():
-        assert lookahead(SmaTrend(), bars, probes=200) == []
+    assert lookahead(SmaTrend(), market, cuts=100) == ()
 
 
 def test_reasons_of_a_prefix_equal_those_of_the_whole_history(market: dict[str, Bars]) -> None:
@@ -191,7 +191,7 @@ def test_a_backtest_is_the_live_loop_bit_for_bit(market: dict[str, Bars]) -> Non
     """Live sees one bar set at a time and decides on a prefix; the state is saved and loaded between any two."""
     start, end = close_of(date(2005, 1, 3)), close_of(date(2005, 12, 30))
     strategy, fees = SmaTrend(), Fees()
-    result = backtest(strategy, market, cash=10_000_000, limits=LIMITS, fees=fees, start=start, end=end)
+    result = run_account(strategy, market, cash=10_000_000, limits=LIMITS, fees=fees, start=start, end=end)
     times = [int(t) for t in sessions(market) if start <= t <= end]
     state, _ = open_account(10_000_000, at=times[0])
     accepted: list[Order] = []
@@ -208,20 +208,19 @@ def test_a_backtest_is_the_live_loop_bit_for_bit(market: dict[str, Bars]) -> Non
         ]
         state = proposal.state.bumped()
     assert state.digest() == result.state.digest()
-    assert (state.version, result.lookahead) == (252, ())
+    assert state.version == 252
     assert len(result.fills) > 10
 
 
 def test_a_backtest_over_the_split_loses_no_cent(market: dict[str, Bars]) -> None:
     settings = TradingSettings()
-    result = backtest(
+    result = run_account(
         settings.make_strategy(),
         market,
         cash=10_000_000,
         limits=settings.to_limits(),
         fees=settings.to_fees(),
         start=close_of(settings.replay.start),
-        probes=5,
     )
     state = result.state
     assert [p.quantity for p in result.postings if p.kind == "split"] == [316]  # 20,000 dollars at 63.29
@@ -234,11 +233,11 @@ def test_a_backtest_over_the_split_loses_no_cent(market: dict[str, Bars]) -> Non
 def test_orders_of_the_last_close_are_reported_as_pending() -> None:
     bars = series([10, 10, 10, 13])
     strategy = SmaTrend(fast=2, slow=3, symbols=("AAPL",))
-    result = backtest(strategy, {"AAPL": bars}, cash=1_000_000, limits=LIMITS, fees=Fees())
+    result = run_account(strategy, {"AAPL": bars}, cash=1_000_000, limits=LIMITS, fees=Fees())
     assert result.fills == ()
     assert [(o.side, o.quantity) for o in result.pending] == [("buy", 192)]
 
 
 def test_a_span_without_bars_is_refused(market: dict[str, Bars]) -> None:
     with pytest.raises(InvalidInputError, match="no bar"):
-        backtest(SmaTrend(), market, cash=1, limits=LIMITS, fees=Fees(), end=close_of(date(1999, 1, 4)))
+        run_account(SmaTrend(), market, cash=1, limits=LIMITS, fees=Fees(), end=close_of(date(1999, 1, 4)))

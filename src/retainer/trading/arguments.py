@@ -9,8 +9,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
 from retainer.trading.periods import parse_period
-from retainer.trading.units import MAX_QUANTITY
 
+_LARGEST = 10**15
+"""Beyond this a number is a slip of the finger and no order at all."""
 COMPANIES = {"APPLE": "AAPL", "GOOGLE": "GOOG", "ALPHABET": "GOOG", "MICROSOFT": "MSFT"}
 """Names people say for symbols of the shipped market."""
 
@@ -26,6 +27,11 @@ def _number(value: Any) -> Any:
     return value.replace(",", "").lstrip("$") if isinstance(value, str) else value
 
 
+def _count(value: Any) -> Any:
+    """A number of shares: with a dollar sign it would be another thing."""
+    return value.replace(",", "") if isinstance(value, str) else value
+
+
 Symbol = Annotated[str, BeforeValidator(_symbol), Field(pattern=r"^[A-Z][A-Z0-9.\-]{0,9}$")]
 """A ticker symbol in capitals; a company's name is turned into its symbol."""
 
@@ -35,6 +41,13 @@ class SymbolArguments(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     symbol: Symbol
+
+
+class HeldArguments(BaseModel):
+    """One symbol by a name or symbol that is known here; other words may be anything a person owns."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    symbol: Symbol = Field(json_schema_extra={"slot": "known"})
 
 
 class WhyArguments(BaseModel):
@@ -59,28 +72,88 @@ class PeriodArguments(BaseModel):
         return value
 
 
+class DigestArguments(PeriodArguments):
+    """A period; today when none is named."""
+
+    period: str = Field(default="today", max_length=40)
+
+
 class OrderArguments(BaseModel):
-    """An order a person wants: whole shares, at the market unless a limit is named."""
+    """An order as a person words it: so many shares, so many dollars' worth, or a part of what is held.
+
+    What cannot be traded (nothing, half a share, a short sale) is taken too, because it deserves an answer;
+    :func:`retainer.trading.wishes.read_wish` gives it. Without a limit or a stop the order is for the market.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    side: Literal["buy", "sell"]
-    quantity: Annotated[Decimal, BeforeValidator(_number)] = Field(gt=0, le=MAX_QUANTITY)
+    side: Literal["buy", "sell", "short"] = Field(
+        json_schema_extra={"spoken": {"purchase": "buy", "invest": "buy", "short sell": "short", "sell short": "short"}}
+    )
     symbol: Symbol
-    limit: Annotated[Decimal, BeforeValidator(_number)] | None = Field(default=None, gt=0, le=1_000_000)
+    quantity: Annotated[Decimal, BeforeValidator(_count)] | None = Field(
+        default=None, ge=-_LARGEST, le=_LARGEST, description="number of shares"
+    )
+    amount: Annotated[Decimal, BeforeValidator(_number)] | None = Field(
+        default=None,
+        ge=0,
+        le=_LARGEST,
+        description="dollars to spend or to get, only if dollars are named instead of shares",
+        json_schema_extra={"slot": "money"},
+    )
+    part: str | None = Field(
+        default=None,
+        pattern=r"^[0-9]{1,3}/[0-9]{1,3}$",
+        description="part of what is held, only if named: 1/2",
+        json_schema_extra={"slot": "part"},
+    )
+    limit: Annotated[Decimal, BeforeValidator(_number)] | None = Field(
+        default=None,
+        ge=0,
+        le=1_000_000,
+        description="limit price, only if named",
+        json_schema_extra={
+            "slot": "price",
+            "cues": ["at", "limit", "under", "below", "most", "least", "above", "over", "price"],
+        },
+    )
+    stop: Annotated[Decimal, BeforeValidator(_number)] | None = Field(
+        default=None,
+        ge=0,
+        le=1_000_000,
+        description="stop price, only if named",
+        json_schema_extra={"slot": "price", "cues": ["stop", "falls", "drops"]},
+    )
 
-    @field_validator("quantity")
+    @field_validator("part")
     @classmethod
-    def _whole(cls, value: Decimal) -> Decimal:
-        if value != value.to_integral_value():
-            raise ValueError("this account trades whole shares")
-        return value.to_integral_value()
+    def _defined(cls, value: str | None) -> str | None:
+        if value is not None and int(value.partition("/")[2]) == 0:
+            raise ValueError("nothing can be divided by zero")
+        return value
+
+
+class UnsizedArguments(BaseModel):
+    """An order that does not say how much, or of what."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    side: Literal["buy", "sell", "short"] = Field(json_schema_extra={"spoken": {"purchase": "buy"}})
+    symbol: Symbol | None = Field(default=None, json_schema_extra={"slot": "known"})
+    quantity: Annotated[Decimal, BeforeValidator(_count)] | None = Field(default=None, gt=0, le=_LARGEST)
+
+
+class CancelArguments(BaseModel):
+    """Which of one's own resting orders to cancel; with neither field, the only one."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    symbol: Symbol | None = Field(default=None, json_schema_extra={"slot": "known"})
+    which: Literal["all"] | None = Field(default=None, json_schema_extra={"spoken": {"every": "all", "both": "all"}})
 
 
 class SellAllArguments(BaseModel):
     """Everything, or all of one symbol."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    symbol: Symbol | None = None
+    symbol: Symbol | None = Field(default=None, json_schema_extra={"slot": "known"})
 
 
 class StopArguments(BaseModel):

@@ -189,8 +189,14 @@ class Bars:
         )
 
     def _slice(self, part: slice) -> Bars:
-        arrays = {name: getattr(self, name)[part] for name in ("close_time", "volume", *PRICE_FIELDS, "factor")}
-        return Bars(symbol=self.symbol, **arrays)
+        """Rows that were checked as a whole need no second check: views, no copies."""
+        if not range(*part.indices(len(self))):
+            raise InvalidInputError(f"{self.symbol}: there are no bars.", hint="Pass at least one row.")
+        found = object.__new__(Bars)
+        object.__setattr__(found, "symbol", self.symbol)
+        for name in ("close_time", "volume", *PRICE_FIELDS, "factor"):
+            object.__setattr__(found, name, getattr(self, name)[part])
+        return found
 
 
 Market = Mapping[str, Bars]
@@ -207,6 +213,8 @@ def from_frame(frame: pd.DataFrame, symbol: str | None = None) -> dict[str, Bars
 def sessions(market: Market) -> Ints:
     """All close times of all symbols, sorted, each once."""
     times = [bars.close_time for bars in market.values()]
+    if len(times) == 1:
+        return times[0]
     return np.unique(np.concatenate(times)) if times else np.array([], dtype=np.int64)
 
 

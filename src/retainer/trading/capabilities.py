@@ -13,45 +13,45 @@ from pydantic import BaseModel
 
 from retainer.core.capabilities import Answer, Capability, NoArguments
 from retainer.core.clock import Clock
-from retainer.core.effects import EffectClass
 from retainer.core.errors import RetainerError
 from retainer.core.protocols import View
 from retainer.core.values import Json
-from retainer.trading import answers, explaining
+from retainer.trading import answers, explaining, standing
 from retainer.trading.arguments import (
     COMPANIES,
-    OrderArguments,
+    DigestArguments,
+    HeldArguments,
     PeriodArguments,
-    SellAllArguments,
-    StopArguments,
     SymbolArguments,
+    UnsizedArguments,
     WhyArguments,
 )
 from retainer.trading.book import Desk
+from retainer.trading.ideas import idea_capability
 from retainer.trading.learned import train_default
 from retainer.trading.order_effects import queue_of
+from retainer.trading.order_phrases import order_capabilities
+from retainer.trading.questions import QUESTIONS
 from retainer.trading.reports import draw, picture_data
 from retainer.trading.words import percent
 
 AGENT = "trading"
-_BOT = "(the bot|the trader|the account|it|trading)"
-_OF = "[shares of|share of|units of|of]"
 Run = Callable[[View, Any], Awaitable[Answer]]
 
 
 def capabilities_of(desk: Desk, clock: Clock, pictures: Path | None) -> tuple[Capability, ...]:
     """All capabilities of the agent for ``desk``. ``pictures``: folder for charts; ``None``: none are drawn."""
-    readers = _reads(desk, clock)
+    readers = [*_figures(desk), *_standing(desk, clock)]
+    readers.append(idea_capability(AGENT, desk.account, _spoken(desk), pictures))
     if pictures is not None:
         readers.append(_chart(desk, pictures))
-    return (*readers, *_orders(desk), _stop(desk))
+    return (*readers, *order_capabilities(AGENT, queue_of(desk.account), {"symbols": _spoken(desk)}))
 
 
 def _read(
     verb: str,
     description: str,
     run: Run,
-    phrases: tuple[str, ...],
     examples: tuple[str, ...],
     parameters: type[BaseModel] = NoArguments,
     extra: dict[str, Json] | None = None,
@@ -61,15 +61,17 @@ def _read(
         agent=AGENT,
         description=description,
         parameters=parameters,
-        phrases=phrases,
+        phrases=QUESTIONS[verb],
         examples=examples,
         run=run,
         extra=extra or {},
     )
 
 
-def _reads(desk: Desk, clock: Clock) -> list[Capability]:
+def _figures(desk: Desk) -> list[Capability]:
+    """What was made, traded, held, and what it costs."""
     account = desk.account
+    symbols: dict[str, Json] = {"symbols": _spoken(desk)}
 
     async def performance(view: View, args: PeriodArguments) -> Answer:
         return answers.answer_performance(view, account, args.period)
@@ -77,58 +79,26 @@ def _reads(desk: Desk, clock: Clock) -> list[Capability]:
     async def trades(view: View, args: PeriodArguments) -> Answer:
         return answers.answer_trades(view, account, args.period)
 
+    async def digest(view: View, args: PeriodArguments) -> Answer:
+        return standing.answer_digest(view, account, args.period)
+
     async def why(view: View, args: WhyArguments) -> Answer:
         return explaining.answer_why(view, account, args.symbol, args.side)
 
     async def positions(view: View, _: NoArguments) -> Answer:
         return answers.answer_positions(view, account)
 
-    async def orders(view: View, _: NoArguments) -> Answer:
-        return explaining.answer_orders(view, account)
+    async def holding(view: View, args: SymbolArguments) -> Answer:
+        return standing.answer_holding(view, desk, args.symbol)
 
     async def quote(view: View, args: SymbolArguments) -> Answer:
         return explaining.answer_quote(view, account, args.symbol)
 
-    async def status(view: View, _: NoArguments) -> Answer:
-        return explaining.answer_status(view, desk)
-
-    async def mandate(view: View, _: NoArguments) -> Answer:
-        return explaining.answer_mandate(view, desk, clock.now())
-
-    async def model(_view: View, _: NoArguments) -> Answer:
-        return explaining.answer_model(await asyncio.to_thread(train_default))
-
-    symbols: dict[str, Json] = {"symbols": _spoken(desk)}
     return [
-        _read(
-            "model",
-            "The learned model beside the constant it must beat",
-            model,
-            (
-                "how good is (the|your) [learned|trading] model",
-                "(does|can) (the|your) [trading] model (work|predict anything|beat the constant)",
-                "(show|show me) [the] [learned|trading] model",
-            ),
-            ("How good is your trading model?",),
-        ),
         _read(
             "performance",
             "What the bot made in a period, to the cent",
             performance,
-            (
-                f"how (did|is|has) {_BOT} (do|doing|done|perform|performed|go|going) [{{period}}]",
-                "how (did|are|have) (we|you) (do|doing|done) {period}",
-                "how (did|are|have) we (do|doing|done)",
-                "how did you do",
-                "how much (did|have) (we|you|i|the bot) (make|made|earn|earned|lose|lost|win) [{period}]",
-                "(profit|profits|p&l|pnl|performance|returns|result|results|gains) [of the bot|for the bot] [{period}]",
-                "(whats|what is|what was|show|show me|give me) [the|my|our] "
-                "(profit|p&l|pnl|performance|return|result|results) [{period}]",
-                "are we (up|down|making money) [{period}]",
-                "(did|have) (we|you|i|the bot) (make|made|earn|earned|lose|lost) [any] money [{period}]",
-                "how (was|were) (the bot|trading|it|we) {period}",
-                "what (did|has) (the bot|trading) (make|made|earn|earned|done) [{period}]",
-            ),
             ("How did the bot do this month?", "How are we doing?", "Profit last week", "P&L", "performance 2006"),
             PeriodArguments,
         ),
@@ -136,29 +106,20 @@ def _reads(desk: Desk, clock: Clock) -> list[Capability]:
             "trades",
             "The trades of a period",
             trades,
-            (
-                "trades [{period}]",
-                "(show|show me|list|give me) [the|my|all|our] trades [{period}]",
-                "what did (you|the bot|we) (trade|do|buy and sell) {period}",
-                "(whats|what is|what are|what were) the (last|latest|recent) trades",
-                "(last|latest|recent) trades",
-            ),
             ("Show me the trades this month", "What did the bot trade last week?"),
             PeriodArguments,
+        ),
+        _read(
+            "digest",
+            "What happened in a period: the result and the trades",
+            digest,
+            ("What happened today?", "Summary this week"),
+            DigestArguments,
         ),
         _read(
             "why",
             "Why something was bought or sold: signal, indicators, risk verdict",
             why,
-            (
-                "why did (you|we|the bot|it) {side} [the|those|these] {symbol}",
-                "why (have|has) (you|we|the bot|it) (bought|sold|traded) {symbol}",
-                "why (was|were) {symbol} (bought|sold|traded)",
-                "why (do|does) (you|we|the bot|it|i) (hold|own|have) {symbol}",
-                "(why|reason for|reasons for|explain) [the] {side} of {symbol}",
-                "(why|reason for|explain) [the] {symbol} (trade|order|position)",
-                "why (didnt|did not|havent) (you|we|the bot|it) (buy|bought|sell|sold|trade|traded) {symbol}",
-            ),
             ("Why did you buy IBM?", "Why did the bot sell AAPL?", "Why do we hold MSFT?"),
             WhyArguments,
             symbols,
@@ -167,66 +128,85 @@ def _reads(desk: Desk, clock: Clock) -> list[Capability]:
             "positions",
             "What the account holds",
             positions,
-            (
-                "(positions|portfolio|holdings|balance|equity|cash|account)",
-                "(show|show me|list|whats|what is|what are) [the|my|our|your] "
-                "(positions|position|portfolio|holdings|balance|equity|cash|account)",
-                "what (do|does) (you|we|i|the bot|it) (own|hold|have)",
-                "what (stocks|shares|positions) (do|does) (you|we|i|the bot|it) (own|hold|have)",
-                "how much (cash|money) [do (i|we) have|is left|left]",
-                "how much (is the account worth|am i worth|do i have|do we have)",
-            ),
             ("What do you own?", "Positions", "How much cash do I have?"),
         ),
         _read(
-            "orders",
-            "Orders that wait for the market",
-            orders,
-            (
-                "[open|pending|waiting|resting] orders",
-                "(show|show me|list|what are|whats) [the|my|our] [open|pending|waiting|resting] orders",
-                "(what|anything) (is|are|orders are) (waiting|pending|open|on order)",
-            ),
-            ("Open orders",),
+            "holding",
+            "How many shares of one symbol the account holds",
+            holding,
+            ("How many shares of Apple do I have?", "Do I own IBM?"),
+            HeldArguments,
+            symbols,
         ),
         _read(
             "quote",
             "The last price of a symbol, dated",
             quote,
-            (
-                "(price|quote|last price) (of|for) {symbol}",
-                "(whats|what is|show|give me|show me) the (price|quote|last price) (of|for) {symbol}",
-                "{symbol} (price|quote)",
-                "how much (is|does) {symbol} [cost|worth|now|at]",
-                "(where|whats|what) is {symbol} trading [at|now]",
-                "quote {symbol}",
-            ),
             ("Price of AAPL", "How much is IBM?"),
             SymbolArguments,
             symbols,
+        ),
+    ]
+
+
+def _standing(desk: Desk, clock: Clock) -> list[Capability]:
+    """What waits, what may happen, whether it is safe, what an order lacks."""
+    account = desk.account
+    symbols: dict[str, Json] = {"symbols": _spoken(desk)}
+
+    async def orders(view: View, _: NoArguments) -> Answer:
+        return explaining.answer_orders(view, account)
+
+    async def waiting(view: View, _: NoArguments) -> Answer:
+        return standing.answer_waiting(view, account)
+
+    async def unsized(view: View, args: UnsizedArguments) -> Answer:
+        size = None if args.quantity is None else f"{args.quantity:f}"
+        return standing.answer_unsized(view, desk, args.side, args.symbol, size)
+
+    async def status(view: View, _: NoArguments) -> Answer:
+        return explaining.answer_status(view, desk)
+
+    async def mandate(view: View, _: NoArguments) -> Answer:
+        return explaining.answer_mandate(view, desk, clock.now())
+
+    async def safety(view: View, _: NoArguments) -> Answer:
+        return standing.answer_safety(view, desk, clock.now())
+
+    async def model(_view: View, _: NoArguments) -> Answer:
+        return explaining.answer_model(await asyncio.to_thread(train_default))
+
+    return [
+        _read("orders", "Orders that wait for the market", orders, ("Open orders",)),
+        _read(
+            "waiting",
+            "Everything that waits: cards for your yes, orders for the market",
+            waiting,
+            ("What are you waiting for?",),
+        ),
+        _read(
+            "unsized",
+            "An order that lacks its size: says what is missing",
+            unsized,
+            (),
+            UnsizedArguments,
+            {**symbols, "help": False, "answers": ["{side} {answer} {symbol}", "{side} {quantity} {answer}"]},
         ),
         _read(
             "status",
             "Whether the bot trades, and what the account is worth",
             status,
-            (
-                "(trading|bot|trader|account) status",
-                "(is|are) (the bot|you|it) (trading|running|stopped|paused)",
-                "status of the (bot|trader|account)",
-                "(whats|what is) the bot doing",
-            ),
             ("Trading status", "Is the bot running?"),
         ),
+        _read("mandate", "What the bot may do without asking", mandate, ("What may the bot do without asking?",)),
         _read(
-            "mandate",
-            "What the bot may do without asking",
-            mandate,
-            (
-                "[show|show me] [the|my|your] mandate",
-                "(whats|what is) (the|your) mandate",
-                "what (may|can) (you|the bot|it) (do|trade|buy) (unasked|alone|without asking|by itself|by yourself)",
-            ),
-            ("What may the bot do without asking?",),
+            "safety",
+            "Is the money safe: the account, its limits, what may happen unasked",
+            safety,
+            ("Is my money safe?", "Is this real money?", "What are the limits?"),
+        ),
+        _read(
+            "model", "The learned model beside the constant it must beat", model, ("How good is your trading model?",)
         ),
     ]
 
@@ -251,12 +231,6 @@ def _chart(desk: Desk, pictures: Path) -> Capability:
         "chart",
         "The account's curve as a picture, beside buying and holding",
         chart,
-        (
-            "(chart|graph|picture|plot|curve|equity curve) [{period}]",
-            "(show|show me|send|send me|draw|plot|give me) (a|the|my) "
-            "(chart|graph|picture|plot|curve|equity curve|performance chart) [{period}]",
-            "(show|show me|send me|give me) (a|the) (chart|picture|graph) (of|for) (the account|performance|the bot)",
-        ),
         ("Show me a chart of the account", "chart this year"),
         PeriodArguments,
     )
@@ -265,58 +239,6 @@ def _chart(desk: Desk, pictures: Path) -> Capability:
 def round_share(depth: float) -> Decimal:
     """A share as a decimal with four places of a percent."""
     return Decimal(repr(depth)).quantize(Decimal("0.000001"))
-
-
-def _orders(desk: Desk) -> tuple[Capability, ...]:
-    lane = queue_of(desk.account)
-    return (
-        Capability(
-            name=f"{AGENT}.order",
-            agent=AGENT,
-            description="Buy or sell shares; you approve it first",
-            parameters=OrderArguments,
-            effect_class=EffectClass.MONEY,
-            phrases=(
-                f"{{side}} {{quantity}} {_OF} {{symbol}} [shares|share|stock] [now|at market]",
-                f"{{side}} {{quantity}} {_OF} {{symbol}} (at|for|limit|at limit) {{limit}}",
-                f"i (want to|would like to|wanna) {{side}} {{quantity}} {_OF} {{symbol}} [shares|stock]",
-                f"(place|make) an order to {{side}} {{quantity}} {_OF} {{symbol}}",
-            ),
-            examples=("Buy 5 AAPL", "Sell 10 shares of IBM", "Buy 3 MSFT at 27.50"),
-            lane=lane,
-            scope="propose",
-            extra={"symbols": _spoken(desk)},
-        ),
-        Capability(
-            name=f"{AGENT}.sell_all",
-            agent=AGENT,
-            description="Sell every position, or all of one symbol; you approve it first",
-            parameters=SellAllArguments,
-            effect_class=EffectClass.MONEY,
-            phrases=(
-                "sell (everything|all|it all|all of it|all positions|all my positions|the lot|all stocks|all shares)",
-                "(close|liquidate|exit) (everything|all|all positions|my positions|all my positions)",
-                "sell (all|all my|all the|all of|all of my|my) {symbol} [shares|stock|position]",
-                "(close|exit) [the|my] {symbol} position",
-            ),
-            examples=("Sell everything", "Sell all my IBM"),
-            lane=lane,
-            scope="propose",
-            extra={"symbols": _spoken(desk)},
-        ),
-    )
-
-
-def _stop(desk: Desk) -> Capability:
-    return Capability(
-        name=f"{AGENT}.stop",
-        agent=AGENT,
-        description="Cancels resting orders that could add risk; sent when somebody says stop",
-        parameters=StopArguments,
-        effect_class=EffectClass.WRITE_OWN,
-        lane=queue_of(desk.account),
-        urgent=True,
-    )
 
 
 def _spoken(desk: Desk) -> dict[str, Json]:

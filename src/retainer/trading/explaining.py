@@ -47,7 +47,8 @@ def answer_why(view: View, account: str, symbol: str, side: str | None) -> Answe
 def _last_decision(view: View, account: str, symbol: str, side: str | None) -> Row | None:
     """The newest decision that became an order; failing that the newest at all."""
     rows = view.query(
-        "SELECT * FROM decision WHERE account = ? AND symbol = ? AND (? IS NULL OR side = ?) ORDER BY id DESC LIMIT 20",
+        "SELECT * FROM decision WHERE account = ? AND symbol = ? AND (CAST(? AS TEXT) IS NULL OR side = ?)"
+        " ORDER BY id DESC LIMIT 20",
         (account, symbol, side, side),
     )
     return next((row for row in rows if row["state"] in _ENDED), rows[0] if rows else None)

@@ -1,15 +1,21 @@
-"""The two kernels and what they share: ``fill`` carries out orders, ``propose`` wants new ones, ``risk`` judges.
+"""The two kernels as live calls them, on states as values: ``fill`` carries out orders, ``propose`` wants new ones.
 
-Plain functions over whole numbers; no clock, no randomness, no input or output. A backtest loops them, live calls them
-once per bar set. The rules of time and price:
+The rules themselves are in :mod:`retainer.trading.kernel`, once: here a state is laid out for them, the plain twin
+runs, and what happened is read back. A backtest runs the same functions over a whole history
+(:mod:`retainer.trading.engine`).
+No clock, no randomness, no input or output. The rules of time and price:
 
-1. An order decided at the close of bar t is filled from bar t+1 on; market orders at its open.
-2. Within a bar: the open, then the low, then the high (the account is never short, so the low is the adverse extreme).
-   At the low, triggers are met from the highest down, at the high from the lowest up; at the open sells come first.
-3. A stop fills at the worse of stop and open, a limit at the better of limit and open.
+1. An order decided at the close of bar t is filled from bar t+1 on; market orders at its open, orders on the close at
+   its close.
+2. Within a bar: the open, then the low, then the high, then the close (the high first for a short). On the way orders
+   trigger as the price meets them; at one price sells come before buys.
+3. A stop fills at the worse of stop and open, a limit at the better of limit and open. A trailing stop follows the
+   price only after the adverse extreme.
 4. No bar, no fill: the order keeps resting. Orders of the last bar stay pending.
-5. A split changes shares, resting orders and their prices before the open; a dividend is credited on its ex-date.
+5. A split changes shares, resting orders and their prices before the open; a dividend is credited on its ex-date and
+   lowers resting buy limits and sell stops.
 6. Cash never goes below zero and shares never below zero: a fill is cut to what there is.
+7. A filled entry sets up its exits; what fills of one order of a group is taken off the others.
 """
 
 from __future__ import annotations
@@ -18,30 +24,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from retainer.core.errors import InvalidInputError
+from retainer.trading.actions import corporate_action
 from retainer.trading.bars import Bar, market_date
-from retainer.trading.fills import Work
+from retainer.trading.fills import cancelled_of, fills_of, postings_of, proposals_of
+from retainer.trading.kernel import layout
+from retainer.trading.kernel.build import PLAIN
 from retainer.trading.limits import Fees, Limits
-from retainer.trading.resting import (
-    apply_accept,
-    cancel,
-    cancel_where,
-    held_cents,
-    order_id,
-    price_order,
-    resting_buys,
-    risk,
-)
-from retainer.trading.state import (
-    AccountState,
-    Cancelled,
-    Fill,
-    Mark,
-    Posting,
-    ProposedOrder,
-    Side,
-    equity,
-)
-from retainer.trading.units import BPS, DAY_NS, UNITS_PER_CENT, notional_cents, ns_to_datetime
+from retainer.trading.packing import Packed, live_rules, pack, unpack
+from retainer.trading.resting import apply_accept, cancel, cancel_where, order_id, price_order, risk
+from retainer.trading.state import AccountState, Cancelled, Fill, Posting, ProposedOrder
+from retainer.trading.units import ns_to_datetime
 
 __all__ = [
     "Filled",
@@ -73,7 +65,7 @@ class Proposal:
     """What the strategy's targets lead to."""
 
     state: AccountState
-    """The account with the new targets recorded and overtaken entries cancelled."""
+    """The account with the new targets recorded, overtaken entries cancelled, and exits of what is sold taken back."""
     orders: tuple[ProposedOrder, ...] = ()
     """Sells first. Those with ``bits`` 0 may go ahead; the others are refused, for the record."""
     cancelled: tuple[Cancelled, ...] = ()
@@ -88,7 +80,6 @@ def open_account(cash: int, account: str = "paper", at: int = 0) -> tuple[Accoun
     return AccountState.opened(cash, account), Posting(at=at, kind="deposit", amount=cash)
 
 
-# --- fill -----------------------------------------------------------------------------------------------------------
 def fill(state: AccountState, bars: Mapping[str, Bar], at: int, fees: Fees) -> Filled:
     """Let the bar set that closed at ``at`` act on the account.
 
@@ -103,30 +94,32 @@ def fill(state: AccountState, bars: Mapping[str, Bar], at: int, fees: Fees) -> F
     for symbol, bar in bars.items():
         if bar.close_time != at or bar.symbol != symbol:
             raise InvalidInputError(f"The bar under {symbol} is of {bar.symbol} and another time.")
-    before = equity(state)
-    work = Work(state, at, fees)
-    for symbol in sorted(bars):
-        work.corporate_action(bars[symbol])
-    work.at_open(bars)
-    for symbol in sorted(bars):
-        work.at_low(bars[symbol])
-        work.at_high(bars[symbol])
-    marks = dict(state.marks)
-    marks.update({s: Mark(close=bar.close, factor=bar.factor, at=at) for s, bar in sorted(bars.items())})
-    day = market_date(at).isoformat()
-    after = replace(
-        work.account(),
-        at=at,
-        marks=marks,
-        recent=tuple(r for r in state.recent if at - r.at < DAY_NS),
-        day=day,
-        day_equity=before if day != state.day else state.day_equity,
+    packed = pack(state, bars)
+    packed.w[layout.AT] = at
+    packed.w[layout.ROW_DAY] = market_date(at).toordinal()
+    for bar in bars.values():
+        _put(packed, bar)
+    PLAIN.fill(packed.f, packed.w, live_rules(fees))
+    return Filled(
+        state=unpack(packed, {symbol: bar.factor for symbol, bar in bars.items()}),
+        fills=fills_of(packed, at),
+        postings=postings_of(packed, at),
+        cancelled=cancelled_of(packed),
     )
-    after = after.with_equity(equity(after))
-    return Filled(state=after, fills=tuple(work.fills), postings=tuple(work.postings), cancelled=tuple(work.cancelled))
 
 
-# --- propose --------------------------------------------------------------------------------------------------------
+def _put(packed: Packed, bar: Bar) -> None:
+    f, p = packed.f, packed.offset(bar.symbol)
+    f[p + layout.OPEN], f[p + layout.HIGH] = float(bar.open), float(bar.high)
+    f[p + layout.LOW], f[p + layout.CLOSE] = float(bar.low), float(bar.close)
+    f[p + layout.BAR_VOLUME] = float(bar.volume)
+    mark = packed.state.marks.get(bar.symbol)
+    action = corporate_action(mark.close, mark.factor, bar.factor) if mark else None
+    if action is not None:
+        f[p + layout.ACTION_NEW], f[p + layout.ACTION_OLD] = float(action.new), float(action.old)
+        f[p + layout.ACTION_DIVIDEND] = float(action.dividend)
+
+
 def propose(state: AccountState, limits: Limits, targets: Mapping[str, int], at: int, strategy: str) -> Proposal:
     """Orders that bring the strategy's own shares to its targets (basis points of equity), sized in whole shares.
 
@@ -134,89 +127,23 @@ def propose(state: AccountState, limits: Limits, targets: Mapping[str, int], at:
     is wanted as long as the target is 0 and own shares are left. The owner's shares are never touched. Entries are
     cut to the limits and to the cash there is; each order is judged as if those before it were accepted.
     """
-    overtaken = {
-        o.id for o in state.orders if o.strategy == strategy and o.side == "buy" and targets.get(o.symbol) == 0
-    }
-    current, gone = cancel_where(state, lambda order: order.id in overtaken)
-    wanted = _wanted_sells(current, targets, strategy)
-    orders: list[ProposedOrder] = []
-    skipped: dict[str, str] = {}
-    trial = current
-    for symbol, shares in wanted.items():
-        trial = _judge(price_order(trial, symbol, "sell", shares, strategy=strategy), trial, limits, at, orders)
-    for symbol in sorted(targets):
-        shares = _wanted_buy(trial, targets, symbol, strategy)
-        if shares <= 0:
-            continue
-        room = _room(trial, limits, symbol)
-        if min(shares, room) <= 0:
-            skipped[symbol] = "the limits and the cash leave no room for a whole share"
-            continue
-        order = price_order(trial, symbol, "buy", min(shares, room), strategy=strategy)
-        trial = _judge(order, trial, limits, at, orders)
+    packed = pack(state, targets, limits)
+    packed.w[layout.AT] = at
+    for symbol, target in targets.items():
+        packed.f[packed.offset(symbol) + layout.WISH] = float(target)
+    PLAIN.propose(packed.f, packed.w, live_rules(None, limits))
+    orders, skipped = proposals_of(packed, strategy)
+    cancelled = cancelled_of(packed)
+    gone = {one.order.id for one in cancelled}
+    after = unpack(packed, {})
     return Proposal(
-        state=replace(current, targets={**state.targets, **targets}),
-        orders=tuple(orders),
-        cancelled=tuple(Cancelled(order=o, reason="the strategy changed its mind before it was filled") for o in gone),
+        state=replace(
+            state,
+            orders=tuple(order for order in after.orders if order.seq < state.next_seq),
+            recent=tuple(replace(r, quantity=0) if r.id in gone else r for r in state.recent),
+            targets={**state.targets, **targets},
+        ),
+        orders=orders,
+        cancelled=cancelled,
         skipped=skipped,
     )
-
-
-def _judge(
-    order: ProposedOrder, trial: AccountState, limits: Limits, at: int, orders: list[ProposedOrder]
-) -> AccountState:
-    judged = replace(order, bits=risk(order, trial, limits, at))
-    orders.append(judged)
-    return apply_accept(trial, judged.accepted(f"trial-{len(orders)}", at)) if judged.bits == 0 else trial
-
-
-def _pending(state: AccountState, symbol: str, side: Side, strategy: str) -> int:
-    return sum(o.quantity for o in state.orders if o.symbol == symbol and o.side == side and o.strategy == strategy)
-
-
-def _own(state: AccountState, symbol: str) -> int:
-    position = state.positions.get(symbol)
-    return position.own if position else 0
-
-
-def _desired(state: AccountState, symbol: str, target: int) -> int:
-    mark = state.marks.get(symbol)
-    return equity(state) * target * UNITS_PER_CENT // (BPS * mark.close) if mark else 0
-
-
-def _wanted_sells(state: AccountState, targets: Mapping[str, int], strategy: str) -> dict[str, int]:
-    wanted = {}
-    for symbol in sorted(targets):
-        target, before = targets[symbol], state.targets.get(symbol, 0)
-        left = _own(state, symbol) - _pending(state, symbol, "sell", strategy)
-        if target == 0:
-            shares = left
-        elif target < before:
-            shares = left - _desired(state, symbol, target)
-        else:
-            shares = 0
-        if shares > 0:
-            wanted[symbol] = shares
-    return wanted
-
-
-def _wanted_buy(state: AccountState, targets: Mapping[str, int], symbol: str, strategy: str) -> int:
-    if targets[symbol] <= state.targets.get(symbol, 0) or symbol not in state.marks:
-        return 0
-    have = _own(state, symbol) + _pending(state, symbol, "buy", strategy)
-    return _desired(state, symbol, targets[symbol]) - have
-
-
-def _room(state: AccountState, limits: Limits, symbol: str) -> int:
-    """Whole shares of ``symbol`` that the size limits and the unpromised cash allow."""
-    worth, price = equity(state), state.marks[symbol].close
-    resting = resting_buys(state)
-    promised = sum(resting.values())
-    held = notional_cents(state.quantity(symbol), price)
-    rooms = (
-        worth * limits.order_bps // BPS,
-        worth * limits.position_bps // BPS - held - resting.get(symbol, 0),
-        worth * limits.gross_bps // BPS - held_cents(state) - promised,
-        (state.cash - promised) * (BPS - limits.reserve_bps) // BPS,
-    )
-    return max(0, min(rooms) * UNITS_PER_CENT // price)

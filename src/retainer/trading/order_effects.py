@@ -43,6 +43,15 @@ def order_args(order: ProposedOrder, account: str, order_id: str, at: int, worth
         args["limit_price"] = str(units_to_decimal(order.limit))
     if order.stop is not None:
         args["stop_price"] = str(units_to_decimal(order.stop))
+    for name, price in (("stop_loss_price", order.stop_loss), ("take_profit_price", order.take_profit)):
+        if price is not None:
+            args[name] = str(units_to_decimal(price))
+    if order.trail is not None:
+        args["trail_ppm"] = order.trail
+    if order.oco:
+        args["oco"] = order.oco
+    if order.expires == 0:
+        args["time_in_force"] = "day"
     return args
 
 
@@ -96,8 +105,11 @@ def own_summary(order: ProposedOrder, account: str, at: int, signal: str) -> str
     return f"{order.strategy} on {account}, {day(ns_to_datetime(at))}: {short(order)} near {price}{why}"
 
 
-def card(order: ProposedOrder, state: AccountState, verdict: str) -> str:
-    """The approval card of one order: side, quantity, price, cost, cash after, risk, and what a yes does."""
+def card(order: ProposedOrder, state: AccountState, verdict: str, *, note: str = "") -> str:
+    """The approval card of one order: side, quantity, price, cost, cash after, risk, and what a yes does.
+
+    ``note``: how the person's words became this quantity, when they did not name it.
+    """
     value = cents_to_decimal(order.notional)
     cash = cents_to_decimal(state.cash)
     buying = order.side == "buy"
@@ -106,6 +118,7 @@ def card(order: ProposedOrder, state: AccountState, verdict: str) -> str:
     title = short(order)
     lines = [
         f"*{title[:1].upper()}{title[1:]}* ({state.account} account)",
+        *([note] if note else []),
         f"Price {money(units_to_decimal(order.price))}, the close of {dated}",
         f"{'Cost' if buying else 'Proceeds'} about {money(value)}",
         f"Cash {money(cash)}, after it about {money(cash - value if buying else cash + value)}",

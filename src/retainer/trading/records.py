@@ -9,9 +9,10 @@ from typing import Any
 
 from retainer.core.errors import RetainerError
 from retainer.core.protocols import Row, Tx, View
-from retainer.core.values import canonical
+from retainer.core.values import canonical, digest
 from retainer.trading.bars import Bar
 from retainer.trading.state import AccountState, Fill, Order, Posting, equity
+from retainer.trading.steps import write_step
 from retainer.trading.units import NS
 
 
@@ -75,6 +76,8 @@ class Change:
     evaluations: tuple[Evaluation, ...] = ()
     mark: bool = False
     """Whether equity is marked at the state's time."""
+    inputs: Mapping[str, Any] = field(default_factory=dict)
+    """What a bar set was handled with beside the bars (control, targets, limits, fees), for replay."""
 
 
 def load(view: View, account: str) -> AccountState | None:
@@ -82,13 +85,13 @@ def load(view: View, account: str) -> AccountState | None:
     row = view.one("SELECT state, digest FROM account WHERE id = ?", (account,))
     if row is None:
         return None
-    state = AccountState.from_json(json.loads(row["state"]))
-    if state.digest() != row["digest"]:
+    stored = json.loads(row["state"])
+    if digest(stored) != row["digest"]:
         raise RetainerError(
             f"The stored state of the account '{account}' does not match its digest.",
             hint="Restore a backup, or replay the account from its events.",
         )
-    return state
+    return AccountState.from_json(stored)
 
 
 def waiting_orders(view: View, account: str) -> list[tuple[int, Order]]:
@@ -124,6 +127,7 @@ def accept_row(tx: Tx, account: str, order: Order, effect_key: str) -> bool:
 
 def write(tx: Tx, event_seq: int, change: Change) -> None:
     """Write ``change``. Raises :class:`RetainerError` if the account moved on meanwhile (nothing is written)."""
+    write_step(tx, event_seq, change)
     _write_state(tx, event_seq, change)
     account = change.state.account
     for seq in change.taken:

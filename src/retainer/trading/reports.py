@@ -1,4 +1,4 @@
-"""Pictures for phones: the equity curve beside buying and holding. Drawn in a process of its own.
+"""Pictures for phones, drawn in a process of their own: the account's curve, a backtest, a sweep's heat map.
 
 Matplotlib stays out of the service: the child draws one picture and ends, so the service's memory does not grow.
 """
@@ -23,6 +23,7 @@ _LIMIT_S = 60.0
 def picture_data(title: str, at: list[datetime], equity: list[float], hold: list[float]) -> dict[str, Any]:
     """What the child is given: plain JSON. ``hold`` may hold NaN where it is not known."""
     return {
+        "kind": "account",
         "title": title,
         "at": [moment.isoformat() for moment in at],
         "equity": equity,
@@ -31,7 +32,11 @@ def picture_data(title: str, at: list[datetime], equity: list[float], hold: list
 
 
 async def draw(data: Mapping[str, Any], path: Path) -> Path:
-    """Draw ``data`` (:func:`picture_data`) into the PNG ``path``. Raises :class:`RetainerError` when it fails."""
+    """Draw ``data`` into the PNG ``path``. Raises :class:`RetainerError` when it fails.
+
+    ``data`` is plain JSON: :func:`picture_data`, or what :mod:`retainer.trading.report.content` makes of a backtest or
+    a sweep; its ``kind`` says which.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     child = await asyncio.create_subprocess_exec(
         sys.executable,
@@ -57,7 +62,15 @@ async def draw(data: Mapping[str, Any], path: Path) -> Path:
 
 
 def draw_here(data: Mapping[str, Any], path: Path) -> None:
-    """Draw in this process: 900 x 600 pixels, readable on a phone."""
+    """Draw in this process, whatever kind of picture ``data`` is."""
+    from retainer.trading.report.pictures import heat_picture, phone_picture
+
+    kinds = {"account": _account_picture, "backtest": phone_picture, "heat": heat_picture}
+    kinds[data["kind"]](data, path)
+
+
+def _account_picture(data: Mapping[str, Any], path: Path) -> None:
+    """900 x 600 pixels, readable on a phone."""
     import matplotlib as mpl
 
     mpl.use("Agg")

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable
 from dataclasses import replace
 
 from retainer.core.errors import InvalidInputError
+from retainer.trading.kernel import layout
+from retainer.trading.kernel.build import PLAIN
+from retainer.trading.kernel.numbers import trail_level
+from retainer.trading.kernel.orders import chain_orders
 from retainer.trading.limits import Limits, Reason
+from retainer.trading.packing import live_rules, order_id, pack
 from retainer.trading.state import (
+    ORDER_NUMBERS,
     ORDER_TYPES,
     SIDES,
     AccountState,
@@ -17,17 +22,10 @@ from retainer.trading.state import (
     ProposedOrder,
     Recent,
     Side,
-    equity,
-    positions_units,
 )
-from retainer.trading.units import BPS, DAY_NS, MAX_QUANTITY, MINUTE_NS, UNITS_PER_CENT, notional_cents
+from retainer.trading.units import MAX_QUANTITY, notional_cents
 
-_NAMESPACE = uuid.UUID("6f1b6d7e-6f0e-5c1e-9d0b-6a2d9c0f4e11")
-
-
-def order_id(account: str, origin: str, symbol: str, side: str, at: int) -> str:
-    """Client order id made from what wants the order (strategy name, effect key) and when: same wish, same id."""
-    return str(uuid.uuid5(_NAMESPACE, f"{account}|{origin}|{symbol}|{side}|{at}"))
+__all__ = ["apply_accept", "cancel", "cancel_where", "order_id", "price_order", "risk"]
 
 
 # --- orders ---------------------------------------------------------------------------------------------------------
@@ -41,6 +39,7 @@ def price_order(
     limit: int | None = None,
     stop: int | None = None,
     strategy: str = "",
+    trail: int | None = None,
 ) -> ProposedOrder:
     """An order with its reference price (last close) and notional; not judged yet (``bits`` 0)."""
     mark = state.marks.get(symbol)
@@ -54,6 +53,7 @@ def price_order(
         limit=limit,
         stop=stop,
         strategy=strategy,
+        trail=trail,
         price=price,
         notional=notional_cents(quantity, price) if whole else 0,
         increases_exposure=side != "sell",
@@ -72,6 +72,8 @@ def apply_accept(state: AccountState, order: Order) -> AccountState:
         increases=order.side == "buy",
         id=order.id,
     )
+    if order.type == "trailing" and order.stop is None and order.symbol in state.marks:
+        order = replace(order, stop=_first_level(order, state.marks[order.symbol].close))
     return replace(
         state,
         orders=(*state.orders, replace(order, seq=state.next_seq)),
@@ -106,114 +108,45 @@ def cancel(state: AccountState, order_id: str) -> tuple[AccountState, Order | No
 def risk(order: ProposedOrder, state: AccountState, limits: Limits, at: int) -> int:
     """Reasons against ``order`` at ``at`` (ns, the account's clock), as :class:`Reason` bits; 0 is a yes.
 
-    All reasons are found, not only the first. Sells are never held back by loss, rate or size limits.
+    All reasons are found, not only the first. Sells are never held back by loss, rate or size limits. The checks are
+    the kernel's (:mod:`retainer.trading.kernel.judge`), those of a backtest.
     """
-    bits = _shape_bits(order)
+    bits = _type_bits(order)
     if bits:
         return bits
-    if order.symbol not in limits.symbols:
-        bits |= Reason.SYMBOL
-    if order.symbol in state.blocked:
-        bits |= Reason.BLOCKED
-    if any(
-        r.quantity == order.quantity and r.symbol == order.symbol and r.side == order.side
-        for r in state.recent
-        if at - r.at < limits.duplicate_ns
-    ):
-        bits |= Reason.DUPLICATE
-    mark = state.marks.get(order.symbol)
-    if mark is None:
-        return int(bits | Reason.NO_PRICE)
-    if at - mark.at > limits.stale_ns:
-        bits |= Reason.STALE
-    if _beyond_collar(order, mark.close, limits.collar_bps):
-        bits |= Reason.COLLAR
-    bits |= _sell_bits(order, state) if order.side == "sell" else _buy_bits(order, state, limits, at)
-    return int(bits)
+    packed = pack(state, (order.symbol,), limits)
+    f, w, rules = packed.f, packed.w, live_rules(None, limits)
+    w[layout.AT] = at
+    chain_orders(f, w)
+    PLAIN.take_stock(f, w, rules)
+    return PLAIN.judge(
+        f,
+        w,
+        rules,
+        packed.offset(order.symbol),
+        1 if order.side == "buy" else -1,
+        ORDER_NUMBERS[order.type],
+        float(order.quantity),
+        float(order.limit or 0),
+        float(order.stop or 0),
+        float(order.trail or 0),
+        int(bool(order.strategy)),
+        1,
+    )
 
 
-def _shape_bits(order: ProposedOrder) -> int:
+def _type_bits(order: ProposedOrder) -> int:
+    """Reasons for which an order cannot even be put into numbers: what is no order kind, no whole number."""
     bits = 0
     if order.side not in SIDES or order.type not in ORDER_TYPES:
         bits |= Reason.BAD_KIND
-    if (
-        isinstance(order.quantity, bool)
-        or not isinstance(order.quantity, int)
-        or not 0 < order.quantity <= MAX_QUANTITY
-    ):
+    numbers = (order.quantity, *(p for p in (order.limit, order.stop, order.trail) if p is not None))
+    if any(isinstance(n, bool) or not isinstance(n, int) for n in numbers):
+        return int(bits | Reason.BAD_NUMBER)
+    if not 0 < order.quantity <= MAX_QUANTITY or any(n <= 0 for n in numbers):
         bits |= Reason.BAD_NUMBER
-    for wanted, price in (("limit", order.limit), ("stop", order.stop)):
-        if order.type == wanted and not (isinstance(price, int) and price > 0):
-            bits |= Reason.BAD_NUMBER
-        if order.type != wanted and price is not None:
-            bits |= Reason.BAD_KIND
     return int(bits)
 
 
-def _beyond_collar(order: ProposedOrder, last: int, collar_bps: int) -> bool:
-    if order.type != "limit" or order.limit is None:
-        return False
-    if order.side == "buy":
-        return order.limit * BPS > last * (BPS + collar_bps)
-    return order.limit * BPS < last * (BPS - collar_bps)
-
-
-def _sell_bits(order: ProposedOrder, state: AccountState) -> int:
-    position = state.positions.get(order.symbol)
-    held = position.quantity if position else 0
-    own = position.own if position else 0
-    resting = [o for o in state.orders if o.symbol == order.symbol and o.side == "sell"]
-    if order.quantity + sum(o.quantity for o in resting) > held:
-        return int(Reason.SHORT)
-    if order.strategy and order.quantity + sum(o.quantity for o in resting if o.strategy) > own:
-        return int(Reason.SHORT)
-    return 0
-
-
-def _buy_bits(order: ProposedOrder, state: AccountState, limits: Limits, at: int) -> int:
-    worth = equity(state)
-    value = notional_cents(order.quantity, _cost_price(order, state))
-    resting = resting_buys(state)
-    promised = sum(resting.values())
-    held = notional_cents(state.quantity(order.symbol), state.marks[order.symbol].close)
-    checks = (
-        (Reason.ORDER_VALUE, value * BPS > worth * limits.order_bps),
-        (Reason.POSITION, (held + resting.get(order.symbol, 0) + value) * BPS > worth * limits.position_bps),
-        (Reason.GROSS, (held_cents(state) + promised + value) * BPS > worth * limits.gross_bps),
-        (Reason.CASH, promised + value > state.cash),
-        (Reason.DAILY_LOSS, worth * BPS < state.day_equity * (BPS - limits.daily_loss_bps)),
-        (Reason.DRAWDOWN, worth * BPS < state.peak * (BPS - limits.drawdown_bps)),
-        (Reason.RATE_MINUTE, _buys_since(state, at - MINUTE_NS) >= limits.per_minute),
-        (Reason.RATE_DAY, _buys_since(state, at - DAY_NS) >= limits.per_day),
-        (Reason.OPEN_ORDERS, len(state.orders) >= limits.open_orders),
-    )
-    bits = 0
-    for reason, broken in checks:
-        if broken:
-            bits |= reason
-    return int(bits)
-
-
-def _buys_since(state: AccountState, since: int) -> int:
-    return sum(1 for r in state.recent if r.increases and r.at > since)
-
-
-def _cost_price(order: ProposedOrder | Order, state: AccountState) -> int:
-    """What a share may cost: the limit, the stop, or the last close."""
-    mark = state.marks.get(order.symbol)
-    return order.limit or order.stop or (mark.close if mark else 0)
-
-
-def resting_buys(state: AccountState) -> dict[str, int]:
-    """Cents promised to resting buys, by symbol."""
-    promised: dict[str, int] = {}
-    for order in state.orders:
-        if order.side == "buy":
-            cents = notional_cents(order.quantity, _cost_price(order, state))
-            promised[order.symbol] = promised.get(order.symbol, 0) + cents
-    return promised
-
-
-def held_cents(state: AccountState) -> int:
-    """Value of all positions at their last close, cents, rounded up."""
-    return -(-positions_units(state) // UNITS_PER_CENT)
+def _first_level(order: Order, last: int) -> int:
+    return int(trail_level(live_rules(), 1 if order.side == "buy" else -1, float(last), float(order.trail or 0)))

@@ -12,8 +12,11 @@ from retainer.trading.kernels import price_order, risk
 from retainer.trading.limits import Limits, Reason
 from retainer.trading.samples import SYMBOLS
 from retainer.trading.settings import RiskLimits
-from retainer.trading.state import AccountState, ProposedOrder, equity
+from retainer.trading.state import ORDER_TYPES, AccountState, ProposedOrder, equity
 from retainer.trading.units import MAX_QUANTITY, NS, cents_to_decimal, to_units, units_to_decimal
+
+_TRAIL_PARTS: Final = 100
+"""Millionths in one of the price units that a share of the price is read in."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +36,15 @@ class LiveFacts:
     quote_age_seconds: float | None = None
     """Age of the price the order is based on, on the account's clock; ``None``: the stale check of the state holds."""
     max_quote_age_seconds: float = 15.0
+    stopped: bool = False
+    """Whether trading was stopped by a person."""
+    halted: bool = False
+    """Whether the exchange has halted the symbol."""
+    market_open: bool = True
+    """Whether the exchange trades now."""
+    rejects_in_a_row: int = 0
+    """Orders that the broker rejected since the last one it took."""
+    max_rejects_in_a_row: int = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +80,9 @@ class RiskManager:
     ) -> RiskVerdict:
         """Judge ``order`` on ``state`` at ``at`` (ns, the account's clock; default: its last bar).
 
-        A mapping (``symbol``, ``side``, ``quantity``, optional ``type``, ``limit``, ``stop`` in dollars) may hold
-        anything: NaN, infinities, zero, fractions and unknown words are refused with their reason, never raised.
+        A mapping (``symbol``, ``side``, ``quantity``, optional ``type``, ``limit`` and ``stop`` in dollars, ``trail``
+        as a share of the price) may hold anything: NaN, infinities, zero, fractions and unknown words are refused with
+        their reason, never raised.
         """
         limits = limits or self.limits
         now = state.at if at is None else at
@@ -93,6 +106,10 @@ def live_bits(facts: LiveFacts) -> int:
         (Reason.NOT_APPROVED, not facts.approved),
         (Reason.CLIENT_ID, facts.client_id is not None and (not facts.client_id or facts.client_id_known)),
         (Reason.QUOTE_AGE, age is not None and not -2.0 <= age <= facts.max_quote_age_seconds),
+        (Reason.STOPPED, facts.stopped),
+        (Reason.HALTED, facts.halted),
+        (Reason.MARKET_CLOSED, not facts.market_open),
+        (Reason.REJECTS, facts.rejects_in_a_row >= facts.max_rejects_in_a_row),
     )
     return sum(int(reason) for reason, broken in checks if broken)
 
@@ -103,19 +120,19 @@ def read_order(raw: Mapping[str, Any], state: AccountState) -> tuple[ProposedOrd
     side, kind = str(raw.get("side", "")).lower(), str(raw.get("type", "market")).lower()
     quantity = _whole(raw.get("quantity"))
     prices: dict[str, int | None] = {}
-    for name in ("limit", "stop"):
+    for name, scale in (("limit", 1), ("stop", 1), ("trail", _TRAIL_PARTS)):
         try:
-            prices[name] = None if raw.get(name) is None else to_units(raw[name], name)
+            prices[name] = None if raw.get(name) is None else to_units(raw[name], name) * scale
         except InvalidInputError:
             prices[name] = 0
             bits |= Reason.BAD_NUMBER
     draft = ProposedOrder(symbol=str(raw.get("symbol", "")), side="sell", quantity=quantity)
-    if side not in {"buy", "sell"} or kind not in {"market", "limit", "stop"}:
+    found = next((known for known in ORDER_TYPES if known == kind), None)
+    if side not in {"buy", "sell"} or found is None:
         return draft, int(bits | Reason.BAD_KIND)
     strategy = str(raw.get("strategy", ""))
-    order = price_order(state, draft.symbol, "buy" if side == "buy" else "sell", quantity, strategy=strategy)
-    typed = {"market": order, "limit": replace(order, type="limit"), "stop": replace(order, type="stop")}[kind]
-    return replace(typed, limit=prices["limit"], stop=prices["stop"]), int(bits)
+    order = price_order(state, draft.symbol, "buy" if side == "buy" else "sell", quantity, found, strategy=strategy)
+    return replace(order, limit=prices["limit"], stop=prices["stop"], trail=prices["trail"]), int(bits)
 
 
 def _whole(value: Any) -> int:
@@ -196,7 +213,10 @@ def _price(units: int) -> str:
 
 _RULES: Final[Mapping[Reason, Callable[[Limits], str]]] = {
     Reason.BAD_NUMBER: lambda _: "The quantity must be a whole number of shares above zero, and prices above zero",
-    Reason.BAD_KIND: lambda _: "An order is buy or sell, and market, limit (with a limit) or stop (with a stop)",
+    Reason.BAD_KIND: lambda _: (
+        "An order is buy or sell, and market, on the close, limit (with a limit), stop (with a stop), stop-limit (with "
+        "both) or trailing (with a distance)"
+    ),
     Reason.SYMBOL: lambda p: f"Only {', '.join(p.symbols) or 'nothing'} may be traded",
     Reason.NO_PRICE: lambda _: "There is no price of it yet",
     Reason.STALE: lambda _: "Its last price is too old to trade on",
@@ -219,17 +239,32 @@ _RULES: Final[Mapping[Reason, Callable[[Limits], str]]] = {
         f"The same order was accepted within {p.duplicate_ns // NS} seconds of the account's clock"
     ),
     Reason.OPEN_ORDERS: lambda p: f"At most {p.open_orders} orders may wait at once",
+    Reason.ORDER_CAP: lambda p: f"One order may be at most {money(p.order_cents)}",
+    Reason.MARKET_CLOSED: lambda _: "The exchange is closed",
+    Reason.MARKET_ORDER: lambda _: "Only orders with a limit may be placed",
+    Reason.FUTURE: lambda _: "Its last price is from the future, so some clock is wrong",
+    Reason.VOLUME: lambda p: (
+        f"One order may be at most {Decimal(p.volume_ppm) / 10_000:f} % of the volume that usually trades in a session"
+    ),
+    Reason.ROUND_TRIPS: lambda p: f"One symbol may be bought and sold at most {p.round_trips} times in one session",
     Reason.NOT_ARMED: lambda _: "Trading is not armed on this account",
     Reason.NOT_RECONCILED: lambda _: "Positions were not compared with the broker's since the start",
     Reason.NOT_APPROVED: lambda _: "It needs your yes first",
     Reason.CLIENT_ID: lambda _: "Its client id is missing or was used before",
     Reason.QUOTE_AGE: lambda _: "The quote is too old, or from the future",
+    Reason.STOPPED: lambda _: "Trading is stopped: say resume first",
+    Reason.HALTED: lambda _: "The exchange has halted it",
+    Reason.REJECTS: lambda _: "The broker rejected the last orders one after the other; find out why first",
 }
 _FIGURES: Final[Mapping[Reason, Callable[[ProposedOrder, AccountState], str]]] = {
     Reason.SYMBOL: lambda o, _: f"not {o.symbol}" if o.symbol else "",
     Reason.COLLAR: lambda o, s: f"{_price(o.limit or 0)} against {_price(s.marks[o.symbol].close)}",
     Reason.SHORT: lambda o, s: (
         f"{s.quantity(o.symbol)} held, {_waiting_to_sell(s, o.symbol)} of them in waiting orders, {o.quantity} wanted"
+    ),
+    Reason.ORDER_CAP: lambda o, _: f"this is {money(o.notional)}",
+    Reason.VOLUME: lambda o, s: (
+        f"{o.quantity:,} wanted, {max(s.marks[o.symbol].mean_volume, s.marks[o.symbol].day_volume):,.0f} usual"
     ),
     Reason.ORDER_VALUE: lambda o, s: f"this is {money(o.notional)} of {money(equity(s))}",
     Reason.POSITION: lambda o, s: f"you hold {s.quantity(o.symbol)} {o.symbol}, this is {money(o.notional)} more",

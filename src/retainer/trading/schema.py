@@ -118,5 +118,18 @@ CREATE TABLE feed_end (
 );
 """
 
-MIGRATIONS: tuple[Migration, ...] = (Migration("trading/001", _FIRST),)
+_SECOND = """
+CREATE TABLE account_step (
+    account TEXT NOT NULL,
+    version INTEGER NOT NULL,
+    event_seq INTEGER NOT NULL,
+    at REAL NOT NULL,
+    inputs TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    PRIMARY KEY (account, version)
+);
+"""
+"""What made each version of the state, and the state's digest: replay folds it (:mod:`retainer.trading.parity`)."""
+
+MIGRATIONS: tuple[Migration, ...] = (Migration("trading/001", _FIRST), Migration("trading/002", _SECOND))
 """Applied once each, in this order; never edited after a release."""

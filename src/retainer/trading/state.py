@@ -15,13 +15,17 @@ from retainer.core.values import digest
 from retainer.trading.units import DAY_NS, UNITS_PER_CENT, div_half_even
 
 Side = Literal["buy", "sell"]
-OrderType = Literal["market", "limit", "stop"]
+OrderType = Literal["market", "limit", "stop", "stop_limit", "trailing", "on_close"]
 SIDES: tuple[Side, ...] = ("buy", "sell")
-ORDER_TYPES: tuple[OrderType, ...] = ("market", "limit", "stop")
+ORDER_TYPES: tuple[OrderType, ...] = ("market", "limit", "stop", "stop_limit", "trailing", "on_close")
+ORDER_NUMBERS = {name: number for number, name in enumerate(ORDER_TYPES)}
+"""The kernels' numbers of the types."""
 PEAK_WINDOW_NS = 90 * DAY_NS
 """How far back the highest equity is looked for, so that a drawdown stop is a pause and not the end."""
-STATE_FORMAT = 1
-"""Raised when the JSON of the state changes its meaning."""
+STATE_FORMAT = 2
+"""Raised when the JSON of the state changes. Format 1 lacked order kinds beyond market, limit and stop, and volumes; it
+is read as it is, for what it lacks has a plain default."""
+READABLE = frozenset({1, STATE_FORMAT})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,9 +50,10 @@ class Order:
     quantity: int
     type: OrderType = "market"
     limit: int | None = None
-    """Limit price in units (type ``limit``)."""
+    """Limit price in units (types ``limit`` and ``stop_limit``)."""
     stop: int | None = None
-    """Trigger price in units (type ``stop``; fills as market)."""
+    """Trigger price in units (type ``stop``, which fills as market, and ``stop_limit``); of a ``trailing`` order the
+    level it has reached."""
     at: int
     """When it was accepted, nanoseconds UTC on the account's clock."""
     strategy: str = ""
@@ -59,6 +64,22 @@ class Order:
     """Order of arrival within the account; set by :func:`~retainer.trading.kernels.apply_accept`."""
     reply_to: str = ""
     """Address where its fill is told; carried along, never read by the kernels."""
+    trail: int | None = None
+    """Distance of a ``trailing`` order, millionths of the price."""
+    stop_loss: int | None = None
+    """Exits that rest once this entry has filled, in units (``relative``: millionths of its fill price)."""
+    take_profit: int | None = None
+    trail_exit: int | None = None
+    """As ``stop_loss``, but trailing by these millionths."""
+    relative: bool = False
+    oco: str = ""
+    """Orders with the same name cancel each other as they fill."""
+    parent: int = 0
+    """``seq`` of the entry whose shares it guards; 0: none."""
+    triggered: bool = False
+    """Whether the price has met its stop."""
+    expires: int = -1
+    """-1: good till cancelled; 0: ends with the session of its first bar; above: the day (ordinal) it ends with."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +93,13 @@ class ProposedOrder:
     limit: int | None = None
     stop: int | None = None
     strategy: str = ""
+    trail: int | None = None
+    stop_loss: int | None = None
+    take_profit: int | None = None
+    trail_exit: int | None = None
+    relative: bool = False
+    oco: str = ""
+    expires: int = -1
     price: int = 0
     """Reference price in units: the last close, on which it was sized."""
     notional: int = 0
@@ -94,6 +122,13 @@ class ProposedOrder:
             strategy=self.strategy,
             protective=protective,
             reply_to=reply_to,
+            trail=self.trail,
+            stop_loss=self.stop_loss,
+            take_profit=self.take_profit,
+            trail_exit=self.trail_exit,
+            relative=self.relative,
+            oco=self.oco,
+            expires=self.expires,
         )
 
 
@@ -158,6 +193,14 @@ class Mark:
     """Units."""
     factor: float
     at: int
+    day_volume: int = 0
+    """Shares traded in its session so far."""
+    mean_volume: float = 0.0
+    """Exponential mean of the volume of whole sessions; 0 before the first."""
+    bought: int = 0
+    """Shares the account bought in this session and has not sold in it."""
+    trips: int = 0
+    """Round trips of the account in this session."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,6 +246,8 @@ class AccountState:
     next_seq: int = 1
     blocked: tuple[str, ...] = ()
     """Symbols with an order whose fate is unknown: no new order in them."""
+    unsettled: tuple[int, ...] = (0, 0, 0)
+    """Proceeds of sales, cents: of this session, of the one before, of the one before that."""
 
     @staticmethod
     def opened(cash: int, account: str = "paper") -> AccountState:
@@ -233,7 +278,7 @@ class AccountState:
         data = {
             name: getattr(self, name)
             for name in self.__slots__
-            if name not in {"positions", "orders", "marks", "recent", "targets", "blocked", "peaks"}
+            if name not in {"positions", "orders", "marks", "recent", "targets", "blocked", "peaks", "unsettled"}
         }
         return {
             "format": STATE_FORMAT,
@@ -245,14 +290,15 @@ class AccountState:
             "recent": [asdict(r) for r in self.recent],
             "blocked": list(self.blocked),
             "peaks": [list(peak) for peak in self.peaks],
+            "unsettled": list(self.unsettled),
         }
 
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> AccountState:
         """Inverse of :meth:`to_json`. Raises :class:`InvalidInputError` for another format or missing parts."""
-        if data.get("format") != STATE_FORMAT:
+        if data.get("format") not in READABLE:
             raise InvalidInputError(
-                f"account state has format {data.get('format')!r}, this version reads {STATE_FORMAT}.",
+                f"account state has format {data.get('format')!r}, this version reads up to {STATE_FORMAT}.",
                 hint="Use the version of retainer that wrote it, or newer.",
             )
         plain = {k: v for k, v in data.items() if k != "format"}
@@ -263,6 +309,7 @@ class AccountState:
             plain["recent"] = tuple(Recent(**r) for r in data["recent"])
             plain["blocked"] = tuple(data["blocked"])
             plain["peaks"] = tuple((at, cents) for at, cents in data["peaks"])
+            plain["unsettled"] = tuple(data.get("unsettled", (0, 0, 0)))
             return AccountState(**plain)
         except (KeyError, TypeError, ValueError) as error:
             raise InvalidInputError(

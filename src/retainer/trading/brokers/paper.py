@@ -76,6 +76,7 @@ def _judge(state: AccountState, order: Order, limits: Limits) -> int:
         limit=order.limit,
         stop=order.stop,
         strategy=order.strategy,
+        trail=order.trail,
     )
     return risk(proposed, state, limits, order.at)
 
@@ -96,12 +97,21 @@ def order_from_args(args: Mapping[str, Any]) -> Order:
         side=cast("Side", args["side"]),
         quantity=int(args["quantity"]),
         type=cast("OrderType", args.get("type", "market")),
-        limit=None if args.get("limit_price") is None else to_units(args["limit_price"]),
-        stop=None if args.get("stop_price") is None else to_units(args["stop_price"]),
+        limit=_price(args, "limit_price"),
+        stop=_price(args, "stop_price"),
+        trail=None if args.get("trail_ppm") is None else int(args["trail_ppm"]),
+        stop_loss=_price(args, "stop_loss_price"),
+        take_profit=_price(args, "take_profit_price"),
+        oco=str(args.get("oco") or ""),
+        expires=0 if args.get("time_in_force") == "day" else -1,
         at=datetime_to_ns(datetime.fromisoformat(args["at"])),
         strategy=str(args.get("strategy") or ""),
         protective=bool(args.get("protective", False)),
     )
+
+
+def _price(args: Mapping[str, Any], name: str) -> int | None:
+    return None if args.get(name) is None else to_units(args[name])
 
 
 def _result(legs: list[Order]) -> Json:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date
 
 import numpy as np
 
-from retainer.trading.bars import Bars, market_date
-from retainer.trading.calendar import sessions_of
+from retainer.trading.bars import Bars
+from retainer.trading.calendar import first_day, market_days, sessions_of
 
 _SHOWN = 3
 
@@ -22,6 +23,10 @@ class Gaps:
     """Sessions (ISO dates) between the first and the last bar that have none."""
     outside: int
     """Bars that lie in no session: before the open, after the close, or on a day without one."""
+    unknown: int = 0
+    """Bars before the calendar's first day, which were not compared."""
+    known_from: date = date.min
+    """The calendar's first session."""
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -33,6 +38,8 @@ class Gaps:
             )
         if self.outside:
             found.append(f"{_count(self.outside, 'bar')} outside the sessions of {self.calendar}")
+        if self.unknown:
+            found.append(f"{_count(self.unknown, 'bar')} before {self.known_from}, where {self.calendar} begins here")
         return tuple(found)
 
 
@@ -42,15 +49,17 @@ def find_gaps(bars: Bars, interval: str, calendar: str) -> Gaps:
     Daily bars are compared by date, others by their instant. Raises
     :class:`~retainer.core.errors.InvalidInputError` for an unknown calendar.
     """
-    days = [market_date(int(ns)) for ns in bars.close_time]
-    sessions = sessions_of(calendar, days[0], days[-1])
-    have = np.array(days, dtype="datetime64[D]")
-    missing = np.setdiff1d(sessions.day, have)
-    if interval == "1d":
-        outside = int((~np.isin(have, sessions.day)).sum())
-    else:
-        outside = int((~sessions.during(bars.close_time)).sum())
-    return Gaps(calendar, tuple(str(day) for day in missing), outside)
+    days = market_days(bars.close_time)
+    known_from = first_day(calendar)
+    unknown = int(np.searchsorted(days, known_from.toordinal()))
+    if unknown == days.size:
+        return Gaps(calendar, (), 0, unknown, known_from)
+    times, days = bars.close_time[unknown:], days[unknown:]
+    sessions = sessions_of(calendar, date.fromordinal(int(days[0])), date.fromordinal(int(days[-1])))
+    missing = np.setdiff1d(sessions.day, days)
+    inside = np.isin(days, sessions.day) if interval == "1d" else sessions.trading(times, days)
+    names = tuple(date.fromordinal(int(day)).isoformat() for day in missing)
+    return Gaps(calendar, names, int((~inside).sum()), unknown, known_from)
 
 
 def _count(number: int, word: str) -> str:

@@ -112,6 +112,10 @@ class BarStore:
         """Several series by symbol."""
         return {symbol: self.load(symbol, interval) for symbol in symbols}
 
+    def has(self, symbol: str, interval: str = "1d") -> bool:
+        """Whether there is a file of that series, sound or not."""
+        return self._path(check_symbol(symbol), check_interval(interval)).exists()
+
     def entries(self) -> list[Entry]:
         """What is there, by symbol and interval. Damaged files are left out; :meth:`verify` names them."""
         found = []

@@ -24,6 +24,7 @@ from retainer.trading.records import Change, DecisionRecord, Evaluation, write
 from retainer.trading.resting import order_id
 from retainer.trading.risk import verdict_words
 from retainer.trading.state import AccountState, Fill, ProposedOrder
+from retainer.trading.steps import bar_inputs
 from retainer.trading.strategy import Outlook
 from retainer.trading.units import cents_to_decimal, datetime_to_ns, notional_cents, ns_to_datetime, units_to_decimal
 from retainer.trading.words import day, did, money
@@ -57,6 +58,7 @@ async def on_bar(desk: Desk, history: History, ctx: Context, event: Event) -> No
     market = history.with_bars(ctx.view, stored_at, bars)
     outlook = desk.strategy.outlook(market, at)
     proposal = Proposal(state=filled.state)
+    wanted: Mapping[str, int] = {}
     if not control.stopped and outlook.targets:
         wanted = _exits_only(outlook.targets, filled.state) if control.paused else outlook.targets
         proposal = propose(filled.state, desk.limits, wanted, at, desk.strategy.name)
@@ -66,6 +68,7 @@ async def on_bar(desk: Desk, history: History, ctx: Context, event: Event) -> No
             _order(ctx, desk, order, ids[order.symbol + order.side], proposal.state, outlook)
     _tell_fills(ctx, desk, filled, proposal.state)
     change = _change(desk, book, filled, proposal, outlook, bars, ids)
+    change = replace(change, inputs=bar_inputs(desk.limits, desk.fees, wanted, stopped=control.stopped))
     ctx.apply(lambda tx: write(tx, event.seq, change))
     history.keep(market, at)
 

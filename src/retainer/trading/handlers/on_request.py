@@ -11,16 +11,23 @@ from pydantic import ValidationError
 from retainer.core.events import Event
 from retainer.core.protocols import Context
 from retainer.runtime.control import read_control
-from retainer.trading.arguments import OrderArguments, SellAllArguments, StopArguments, explain_arguments
+from retainer.trading.arguments import (
+    CancelArguments,
+    OrderArguments,
+    SellAllArguments,
+    StopArguments,
+    explain_arguments,
+)
 from retainer.trading.book import Book, Desk, cancel_orders, open_book
 from retainer.trading.handlers.say import say
 from retainer.trading.order_effects import card, order_effect, sell_all_card, short
 from retainer.trading.records import DecisionRecord, write
-from retainer.trading.resting import apply_accept, order_id, price_order
+from retainer.trading.resting import apply_accept, cancel_where, order_id, price_order
 from retainer.trading.risk import LiveFacts, RiskManager, RiskVerdict
 from retainer.trading.state import AccountState, Order, ProposedOrder
-from retainer.trading.units import datetime_to_ns, to_units
-from retainer.trading.words import day, listed
+from retainer.trading.units import datetime_to_ns
+from retainer.trading.wishes import read_wish
+from retainer.trading.words import count, day, listed
 
 
 async def on_request(desk: Desk, risk_manager: RiskManager, ctx: Context, event: Event) -> None:
@@ -38,6 +45,8 @@ async def on_request(desk: Desk, risk_manager: RiskManager, ctx: Context, event:
             _order(desk, risk_manager, ctx, book, OrderArguments.model_validate(dict(args)))
         elif capability == "trading.sell_all":
             _sell_all(desk, risk_manager, ctx, book, SellAllArguments.model_validate(dict(args)))
+        elif capability == "trading.cancel":
+            _cancel(ctx, event, book, CancelArguments.model_validate(dict(args)))
         else:
             say(ctx, event.reply_to, f"I do not know how to do '{capability}'.")
     except ValidationError as error:
@@ -58,24 +67,51 @@ def _stop(ctx: Context, event: Event, book: Book, args: StopArguments) -> None:
     say(ctx, event.reply_to, text)
 
 
+def _cancel(ctx: Context, event: Event, book: Book, args: CancelArguments) -> None:
+    """Cancel resting orders that a person placed; the strategy's own are left to *stop*."""
+    own = [order for order in book.state.orders if not order.strategy]
+    meant = [order for order in own if args.symbol in {None, order.symbol}]
+    if not meant:
+        of = f" for {args.symbol}" if args.symbol else ""
+        others = len(book.state.orders) - len(own)
+        bots = f" The bot has {count(others, 'order')} of its own waiting; “stop” cancels what buys." if others else ""
+        say(ctx, event.reply_to, f"You have no order waiting{of}, so nothing was cancelled.{bots}")
+        return
+    if len(meant) > 1 and args.which is None and args.symbol is None:
+        say(
+            ctx,
+            event.reply_to,
+            f"You have {count(len(meant), 'order')} waiting: {_named(meant)}. Say “cancel the {meant[0].symbol} order” "
+            "or “cancel all my orders”. Nothing was cancelled.",
+        )
+        return
+    ids = {order.id for order in meant}
+    state, gone = cancel_where(book.state, lambda order: order.id in ids)
+    ended = {**book.ended, **{order.id: ("cancelled", "you cancelled it") for order in gone}}
+    cancelled = replace(book, state=state, ended=ended)
+    ctx.apply(lambda tx: write(tx, event.seq, cancelled.change()))
+    say(ctx, event.reply_to, f"Cancelled: {_named(gone)}. Nothing of it was filled.")
+
+
 def _named(orders: Sequence[Order]) -> str:
     return listed(f"{order.side} {order.quantity:,} {order.symbol}" for order in orders)
 
 
 def _order(desk: Desk, risk_manager: RiskManager, ctx: Context, book: Book, args: OrderArguments) -> None:
-    limit = None if args.limit is None else to_units(args.limit)
-    order = price_order(
-        book.state, args.symbol, args.side, int(args.quantity), "market" if limit is None else "limit", limit=limit
-    )
+    wish = read_wish(args, book.state, desk.limits)
+    if wish.order is None:
+        say(ctx, ctx.event.reply_to, wish.say)
+        return
+    order = wish.order
     client_id = _id(desk, ctx.event, order)
     verdict = _judge(risk_manager, ctx, desk, order, book.state, client_id)
     ok = verdict.ok and not _held_back(ctx, increases=order.increases_exposure)
     text = _words(ctx, verdict, increases=order.increases_exposure)
     if ok:
-        summary = card(order, book.state, text)
+        summary = card(order, book.state, text, note=wish.note)
         _ask(ctx, [(order, client_id)], book.state, summary)
     else:
-        say(ctx, ctx.event.reply_to, f"I cannot {short(order)}. {text}")
+        say(ctx, ctx.event.reply_to, " ".join(filter(None, [wish.note, f"I cannot {short(order)}.", text])))
     _write(ctx, book, [_record(ctx, order, client_id, book.state, "asked" if ok else "refused", text)])
 
 

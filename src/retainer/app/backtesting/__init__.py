@@ -1,0 +1,1 @@
+"""The commands around backtests: data, strategies, backtest, sweep, walkforward."""

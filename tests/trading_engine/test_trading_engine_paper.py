@@ -1,0 +1,125 @@
+"""Orders of every kind on the live path: accepted from an effect's arguments, kept in the state, filled by the bars."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import Any
+
+import pytest
+
+from retainer.core.values import digest
+from retainer.trading.brokers.paper import order_from_args
+from retainer.trading.kernels import apply_accept, fill, price_order
+from retainer.trading.order_effects import order_args
+from retainer.trading.parity import compare_fills
+from retainer.trading.state import AccountState, Fill, Order
+from retainer.trading.units import to_units
+
+
+def accept(state: AccountState, proposed: Any, **more: Any) -> AccountState:
+    """The order as it comes out of an effect's arguments."""
+    args = {**order_args(proposed, "paper", f"id-{state.next_seq}", state.at, 10_000_000), **more}
+    return apply_accept(state, order_from_args(json.loads(json.dumps(args))))
+
+
+def test_a_bracket_guards_its_shares_and_survives_saving_at_every_step(desk: Any) -> None:
+    state = desk.account(AAPL=100)
+    state = accept(state, price_order(state, "AAPL", "buy", 10), stop_loss_price="95.00", take_profit_price="110.00")
+    state = AccountState.from_json(json.loads(json.dumps(state.to_json())))
+    filled = fill(state, {"AAPL": desk.bar("AAPL", 2, (100, 101, 99, 100))}, desk.at(2), desk.free)
+    exits = [(o.type, o.quantity, o.stop or o.limit, o.protective, o.side) for o in filled.state.orders]
+    assert exits == [("stop", 10, to_units(95), True, "sell"), ("limit", 10, to_units(110), True, "sell")]
+    assert len({o.id for o in filled.state.orders}) == 2
+    state = AccountState.from_json(json.loads(json.dumps(filled.state.to_json())))
+    assert state == filled.state
+    out = fill(state, {"AAPL": desk.bar("AAPL", 3, (100, 112, 99, 111))}, desk.at(3), desk.free)
+    assert [(f.side, f.price) for f in out.fills] == [("sell", to_units(110))]
+    assert [c.reason for c in out.cancelled] == ["its partner was filled"]
+    assert (out.state.orders, out.state.positions) == ((), {})
+    assert [p.kind for p in out.postings] == ["fill"]
+
+
+def test_a_trailing_stop_keeps_its_level_in_the_state(desk: Any) -> None:
+    state = desk.holding("AAPL", 10, 100)
+    trailing = price_order(state, "AAPL", "sell", 10, "trailing", trail=50_000)
+    state = accept(state, trailing)
+    assert state.orders[0].stop == to_units(95)
+    state = fill(state, {"AAPL": desk.bar("AAPL", 3, (100, 120, 100, 118))}, desk.at(3), desk.free).state
+    assert state.orders[0].stop == to_units(114)
+    done = fill(state, {"AAPL": desk.bar("AAPL", 4, (113, 115, 110, 112))}, desk.at(4), desk.free)
+    assert [f.price for f in done.fills] == [to_units(113)]
+
+
+def test_an_order_for_the_day_ends_with_its_session(desk: Any) -> None:
+    state = desk.account(AAPL=100)
+    limit = price_order(state, "AAPL", "buy", 10, "limit", limit=to_units(95))
+    state = accept(state, limit, time_in_force="day")
+    state = fill(state, {"AAPL": desk.bar("AAPL", 2, (100,))}, desk.at(2), desk.free).state
+    assert len(state.orders) == 1
+    ended = fill(state, {"AAPL": desk.bar("AAPL", 3, (94,))}, desk.at(3), desk.free)
+    assert (ended.fills, [c.reason for c in ended.cancelled]) == ((), ["its session ended"])
+
+
+def test_a_state_of_the_first_format_is_read_and_goes_on(desk: Any) -> None:
+    state = apply_accept(desk.holding("AAPL", 10, 100), desk.order("AAPL", "sell", 10, day=2, stop=95))
+    old = state.to_json()
+    old["format"] = 1
+    del old["unsettled"]
+    first = set(asdict(desk.order("AAPL", "buy", 1))) - {
+        *("trail", "stop_loss", "take_profit", "trail_exit", "relative", "oco", "parent", "triggered", "expires")
+    }
+    old["orders"] = [{name: row[name] for name in first} for row in old["orders"]]
+    old["marks"] = {s: {name: row[name] for name in ("close", "factor", "at")} for s, row in old["marks"].items()}
+    read = AccountState.from_json(json.loads(json.dumps(old)))
+    assert read.orders == state.orders
+    assert read.to_json()["format"] == 2
+    assert digest(old) != read.digest()
+    filled = fill(read, {"AAPL": desk.bar("AAPL", 3, (94,))}, desk.at(3), desk.free)
+    assert [f.price for f in filled.fills] == [to_units(94)]
+
+
+def test_an_order_s_arguments_say_everything_about_it(desk: Any) -> None:
+    state = desk.account(AAPL=100)
+    proposed = price_order(state, "AAPL", "buy", 3, "stop_limit", stop=to_units(101), limit=to_units(102))
+    order: Order = order_from_args(order_args(proposed, "paper", "x", state.at, 1))
+    assert (order.type, order.stop, order.limit, order.quantity) == ("stop_limit", to_units(101), to_units(102), 3)
+
+
+def one_fill(order_id: str, quantity: int, price: float, fee: int = 0) -> Fill:
+    return Fill(
+        order_id=order_id,
+        symbol="AAPL",
+        side="buy",
+        quantity=quantity,
+        price=to_units(price),
+        reference=to_units(price),
+        at=1,
+        fee=fee,
+        realised=0,
+    )
+
+
+def test_a_broker_s_fills_are_compared_with_the_bars_order_by_order() -> None:
+    expected = [one_fill("a", 10, 100), one_fill("b", 5, 50), one_fill("c", 1, 10)]
+    actual = [one_fill("a", 4, 100.02), one_fill("a", 6, 100.07), one_fill("b", 5, 50), one_fill("d", 1, 10)]
+    report = compare_fills(expected, actual)
+    assert (report.orders, report.same, report.missing, report.unexpected) == (4, 1, ("c",), ("d",))
+    [different] = report.differences
+    assert (different.order_id, different.filled, different.price) == ("a", 10, to_units(100.05))
+    assert report.cost == different.cost == 50
+
+
+@pytest.mark.parametrize("symbol", ["AAPL"])
+def test_an_exit_by_the_strategy_takes_its_bracket_back(desk: Any, symbol: str) -> None:
+    from retainer.trading.kernels import propose
+
+    state = desk.account(AAPL=100)
+    order = price_order(state, symbol, "buy", 10, strategy="trend")
+    state = accept(state, order, stop_loss_price="95.00", take_profit_price="110.00")
+    state = fill(state, {symbol: desk.bar(symbol, 2, (100,))}, desk.at(2), desk.free).state
+    proposal = propose(state, desk.limits, {symbol: 0}, desk.at(2), "trend")
+    [sale] = proposal.orders
+    assert (sale.side, sale.quantity, sale.bits) == ("sell", 10, 0)
+    assert proposal.state.orders == ()
+    assert len(proposal.cancelled) == 2
