@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: install up test lint format demo lock fetch clean
+.PHONY: install up test lint format demo crash crash-nightly lock fetch clean
 
 install: $(STAMP) fetch
 
@@ -39,6 +39,16 @@ lint: $(STAMP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/lint-imports
 	$(BIN)/mypy
+
+# 200 kills over 2,000 messages in 20 chats: a quarter of an hour. The nightly one is five times that, and more.
+crash: $(STAMP)
+	$(BIN)/python bench/crash.py --kills 200 --messages 2000 --chats 20 --peers
+
+crash-nightly: $(STAMP)
+	$(BIN)/python bench/crash.py --kills 1000 --messages 10000 --chats 20
+	$(BIN)/python bench/crash.py --kills 100 --messages 1000 --chats 20 --signal term
+	$(BIN)/python bench/power.py --copies 200
+	$(BIN)/python bench/erase.py
 
 lock:
 	uv pip compile --universal --generate-hashes --no-emit-index-url --python-version 3.11 --group dev --all-extras --upgrade pyproject.toml -o requirements.lock

@@ -1,6 +1,8 @@
 """Kills the real service with SIGKILL at random moments of scripted traffic and lets other people's records judge.
 
     .venv/bin/python bench/crash.py --kills 30 --seed 1
+    .venv/bin/python bench/crash.py --kills 200 --messages 2000 --chats 20 --peers
+    .venv/bin/python bench/crash.py --kills 30 --signal term
     .venv/bin/python bench/crash.py --telegram-only
 
 It starts the test suite's Bot API server and ``retainer up`` as processes of their own, pairs phones with real codes,
@@ -26,16 +28,21 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bench.crash_judge import Findings, judge_broker, judge_chats, shown_by
 from bench.crash_parts import BotServer, Service, left_behind, reading
-from bench.crash_traffic import Said, Traffic
+from bench.crash_peers import STYLES, Peer
+from bench.crash_traffic import BURSTS, Said, Traffic
 
 TICK = 0.003
 LATENCY = 0.03
 """Seconds that every answer of the Bot API server takes, as over a real network: what is cut there, is in doubt."""
 PATIENCE = 60.0
-"""Seconds that the last start has for everything that is still owed."""
+"""Seconds in which, after the last start, something that is owed must come; it has as many again after each."""
 CALM = 1.5
 """Seconds of silence, with nothing owed, after which nothing more is expected."""
 UNKNOWN_SHARE = 0.02
+TERM_SECONDS = 10.0
+"""Within which it ends on SIGTERM, whatever it is doing."""
+LIFE = 3.3
+"""Seconds between a start and a kill, on average: over them a life's share of the messages is spread."""
 ZERO = (
     "messages lost",
     "replies doubled",
@@ -88,21 +95,43 @@ class Run:
     """One service, one Bot API server, many kills."""
 
     def __init__(
-        self, folder: Path, *, kills: int, seed: int, chats: tuple[int, ...], settings: dict[str, str]
+        self,
+        folder: Path,
+        *,
+        kills: int,
+        seed: int,
+        chats: tuple[int, ...],
+        messages: int | None = None,
+        gently: bool = False,
+        peers: bool = False,
     ) -> None:
+        """``messages``: spread so many over the kills. ``gently``: SIGTERM instead. ``peers``: other bots beside."""
         chance = random.Random(seed)
         self.moments = draw_moments(kills, chance)
         self.chance = random.Random(chance.random())
         self.folder = folder
+        self.messages = messages
+        self.gently = gently
+        self.ends: list[float] = []
+        """Seconds from each SIGTERM to the end."""
         self.server = BotServer(folder)
-        self.service = Service(folder, self.server.url, {**SETTINGS, **settings})
+        self.peers = [Peer(folder, style) for style in STYLES] if peers else []
+        self.service = Service(folder, self.server.url, {**SETTINGS, **(long_settings(kills) if messages else {})})
         self.traffic = Traffic(self.server, chats, random.Random(chance.random()))
+        self.traffic.others = tuple(peer.server for peer in self.peers)
+        if messages is not None:
+            mean = LIFE * kills / messages * sum(BURSTS) / len(BURSTS)
+            self.traffic.gap = (0.2 * mean, 1.8 * mean)
+            self.traffic.largest = max(60, messages // 5)
+            self.traffic.stops = 10 / messages + 0.001
         self.windows: Counter[str] = Counter()
 
     def close(self) -> None:
         """Leave nothing running."""
         self.service.close()
         self.server.close()
+        for peer in self.peers:
+            peer.close()
 
     def go(self) -> Findings:
         """Everything; what was found."""
@@ -110,18 +139,43 @@ class Run:
         for chat in self.traffic.chats:
             self.service.pair(self.server, chat)
         self.server.answer_late(LATENCY)
-        for moment in self.moments:
+        for peer in self.peers:
+            peer.start()
+        for number, moment in enumerate(self.moments, 1):
+            if self.messages is not None:
+                self.traffic.allowed = self.messages * number // len(self.moments)
             self._live(moment)
-            self.service.kill()
+            self._end()
             self._look()
             self._pass(self.chance.uniform(0.0, 0.4))
             self.service.start()
+            for peer in self.peers:
+                peer.start()
+        self.traffic.allowed = self.messages
+        while self.messages is not None and len(self.traffic.said) < self.messages:
+            self._pass(0.5)
         self._settle()
-        status = self.service.stop()
+        status, took = self._stop()
         found = self.judge()
-        found.add("left undone", f"the service ended with {status}", int(status != 0))
+        found.add("left undone", f"the service ended with {status} after {took:.1f} s", int(status != 0))
         (self.folder / "said.json").write_text(json.dumps([asdict(each) for each in self.traffic.said], indent=1))
         return found
+
+    def _end(self) -> None:
+        """The service, and the bots beside it, end here."""
+        if self.gently:
+            status, took = self._stop()
+            self.ends.append(took if status == 0 else float("inf"))
+        else:
+            self.service.kill()
+        for peer in self.peers:
+            peer.kill()
+
+    def _stop(self) -> tuple[int, float]:
+        """SIGTERM: the exit status, and how long it took. People go on writing meanwhile."""
+        began = time.monotonic()
+        status = self.service.stop(while_waiting=lambda: self._pass(0.02, more=bool(self.moments) and self.gently))
+        return status, time.monotonic() - began
 
     def judge(self) -> Findings:
         """Both judges, on how things stand now."""
@@ -172,6 +226,8 @@ class Run:
         calm_since: float | None = None
         while (now := time.monotonic()) < ends:
             heard = self._pass(0.5, more=False)
+            if heard:
+                ends = now + PATIENCE
             if heard or self.traffic.waiting or self._owing():
                 calm_since = None
             elif calm_since is None:
@@ -252,20 +308,54 @@ def table(found: Findings, names: tuple[str, ...] = ZERO) -> bool:
     return held
 
 
+def long_settings(kills: int) -> dict[str, str]:
+    """A long run must reach neither the end of the bars nor that of the money."""
+    return {
+        "RETAINER_TRADING__REPLAY__SECONDS_PER_BAR": f"{max(0.25, 0.004 * kills):.3f}",
+        "RETAINER_TRADING__CASH": "10000000",
+        "RETAINER_TRADING__LIMITS__OPEN_ORDERS": "100",
+    }
+
+
+def beside(peers: list[Peer], said: list[Said]) -> None:
+    """Print what became of the same messages in the other bots; no bound."""
+    sums, orders = (sum(message.kind == kind for message in said) for kind in ("sum", "order"))
+    for peer in peers:
+        figures = ", ".join(f"{count} {name}" for name, count in peer.judge(said).items())
+        print(f"  beside: {STYLES[peer.style]:<21} {figures} (of {sums} sums and {orders} orders)")
+
+
 def run_full(options: argparse.Namespace, folder: Path) -> bool:
     """Kills under full traffic."""
-    chats = tuple(range(42, 42 + options.phones))
-    run = Run(folder, kills=options.kills, seed=options.seed, chats=chats, settings={})
+    chats = tuple(range(42, 42 + options.chats))
+    run = Run(
+        folder,
+        kills=options.kills,
+        seed=options.seed,
+        chats=chats,
+        messages=options.messages,
+        gently=options.signal == "term",
+        peers=options.peers,
+    )
     began = time.monotonic()
     with closing(run):
         found = run.go()
     kinds = Counter(message.kind for message in run.traffic.said)
-    print(f"{options.kills} kills (seed {options.seed}), {time.monotonic() - began:.0f} s, {options.phones} phones")
+    how = "SIGTERMs" if run.gently else "kills"
+    print(f"{options.kills} {how} (seed {options.seed}), {time.monotonic() - began:.0f} s, {options.chats} chats")
     print(f"  sent: {len(run.traffic.said)} messages ({', '.join(f'{n} {kind}' for kind, n in sorted(kinds.items()))})")
     print(f"        {len(run.traffic.pressed)} button presses")
     print(f"  cut:  {', '.join(f'{name} {count} times' for name, count in run.windows.items())}")
     print(f"  made: {', '.join(f'{count:,} {name}' for name, count in found.figures.items() if name != 'cash')}")
-    return table(found)
+    beside(run.peers, run.traffic.said)
+    held = True
+    if run.ends:
+        held = max(run.ends) <= TERM_SECONDS
+        print(
+            f"  {'longest end on SIGTERM':<26}{max(run.ends):>7.1f}s   bound {TERM_SECONDS:.0f} s  "
+            f"{'ok' if held else 'BROKEN'}"
+        )
+    return table(found) and held
 
 
 def run_telegram(options: argparse.Namespace, folder: Path) -> bool:
@@ -286,7 +376,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="SIGKILL at random moments; the bot server and the broker judge.")
     parser.add_argument("--kills", type=int, default=30)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--phones", type=int, default=2, help="people who write at the same time")
+    parser.add_argument("--chats", "--phones", type=int, default=2, help="people who write at the same time")
+    parser.add_argument("--messages", type=int, help="say so many, spread over the kills; else as many as fit")
+    parser.add_argument("--signal", choices=("kill", "term"), default="kill", help="SIGKILL, or SIGTERM under load")
+    parser.add_argument("--peers", action="store_true", help="two other bots on the same messages and kills")
     parser.add_argument("--telegram-only", action="store_true", help="kill -9 twice during 20 messages, three times")
     parser.add_argument("--keep", action="store_true", help="keep the folder with all records")
     options = parser.parse_args()

@@ -11,8 +11,9 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+import time
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -111,11 +112,14 @@ class Service:
         self._process.wait()
         self._process = None
 
-    def stop(self) -> int:
-        """Ask it to end (SIGTERM); its exit status."""
+    def stop(self, while_waiting: Callable[[], object] | None = None) -> int:
+        """Ask it to end (SIGTERM); its exit status. ``while_waiting`` is called again and again until then."""
         assert self._process is not None
         self._process.terminate()
         try:
+            ends = time.monotonic() + 20
+            while while_waiting is not None and self._process.poll() is None and time.monotonic() < ends:
+                while_waiting()
             return self._process.wait(20)
         finally:
             self.close()
@@ -156,6 +160,19 @@ class Service:
             raise RuntimeError(f"The phone was not paired in {patience:.0f} s:\n{shown}\n{self.tail()}") from error
         if status != 0:
             raise RuntimeError(f"The phone was not paired:\n{shown}{asking.stdout.read().decode()}")
+
+    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """One command of the program beside the service, to its end."""
+        command = [str(Path(sys.executable).with_name("retainer")), *words]
+        return subprocess.run(
+            command,
+            env=self._environment,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+            stdin=subprocess.DEVNULL,
+        )
 
     def tail(self) -> str:
         """The end of what it printed and logged, for a person who looks for the reason."""

@@ -18,6 +18,8 @@ from bench.crash_parts import BotServer
 Kind = Literal["sum", "month", "status", "order", "stop", "resume", "approve", "reject"]
 SYMBOLS = ("AAPL", "GOOG", "IBM", "MSFT")
 FIRST_YEAR = 2005
+BURSTS = (1, 1, 1, 1, 1, 2, 5)
+"""How many things are said at once, each as likely as the others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,14 @@ class Traffic:
     chance: random.Random
     gap: tuple[float, float] = (0.05, 0.5)
     """Seconds between two messages, or bursts of them."""
+    allowed: int | None = None
+    """How many messages may have been said by now; ``None``: any number."""
+    largest: int = 60
+    """The most shares that are ordered at once. Every order is made once, so a long run needs many."""
+    stops: float = 0.025
+    """Share of what is said that is *stop*. Each refuses every order that waits, whoever it belongs to."""
+    others: tuple[BotServer, ...] = ()
+    """Servers of other bots that hear the same messages."""
     said: list[Said] = field(default_factory=list)
     pressed: list[Pressed] = field(default_factory=list)
     lines: int = 0
@@ -89,11 +99,13 @@ class Traffic:
             self._resume_at = None
             self._say(self.chance.choice(self.chats), "resume", "Resumed", "resume", now)
             happened.add("message")
-        elif more and now >= self._next:
+        elif more and now >= self._next and (self.allowed is None or len(self.said) < self.allowed):
             self._next = now + self.chance.uniform(*self.gap)
-            for _ in range(self.chance.choice((1, 1, 1, 1, 1, 2, 5))):
+            before = len(self.said)
+            for _ in range(self.chance.choice(BURSTS)):
                 self._anything(now)
-            happened.add("message")
+            if len(self.said) > before:
+                happened.add("message")
         return happened
 
     @property
@@ -110,7 +122,7 @@ class Traffic:
             self._say(chat, "status", "Trading:", "status", now)
         elif dice < 0.62 and self._months.get(chat, 0) < 24:
             self._month(chat, now)
-        elif dice < 0.645 and self._resume_at is None:
+        elif dice < 0.62 + self.stops and self._resume_at is None:
             self._say(chat, "stop", "Stopped", "stop", now)
             self._resume_at = now + self.chance.uniform(0.5, 3.0)
         else:
@@ -129,7 +141,10 @@ class Traffic:
             symbol, most = self.chance.choice(list(self._bought))
             self._order_once(chat, f"sell {self.chance.randint(1, most)} {symbol}", now)
         else:
-            self._order_once(chat, f"buy {self.chance.randint(1, 60)} {self.chance.choice(SYMBOLS)}", now)
+            order = f"buy {self.chance.randint(1, 60)} {self.chance.choice(SYMBOLS)}"
+            if order in self._orders:
+                order = f"buy {self.chance.randint(1, self.largest)} {self.chance.choice(SYMBOLS)}"
+            self._order_once(chat, order, now)
 
     def _order_once(self, chat: int, order: str, now: float) -> None:
         if order not in self._orders:
@@ -138,6 +153,8 @@ class Traffic:
 
     def _say(self, chat: int, kind: Kind, key: str, text: str, now: float) -> None:
         self.server.say(chat, text)
+        for other in self.others:
+            other.say(chat, text)
         self.said.append(Said(chat, kind, key, text, now))
 
     # --- answering cards ---------------------------------------------------------------------------------------------

@@ -187,10 +187,14 @@ class Chat:
         """Say ``line``; the match of ``answer`` in what comes back after it."""
         with self._more:
             self._read = ""
+        self.write(line)
+        return self.expect(answer)
+
+    def write(self, line: str) -> None:
+        """Say ``line`` and wait for nothing."""
         assert self._process.stdin is not None
         self._process.stdin.write(line + "\n")
         self._process.stdin.flush()
-        return self.expect(answer)
 
     def expect(self, answer: str) -> re.Match[str]:
         """Wait for ``answer``; what stands before and in it is consumed."""

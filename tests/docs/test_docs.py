@@ -2,7 +2,8 @@
 
 Conventions of the pages: a ``python`` block runs, all of a page in one namespace and in order; lines ``# -> ...`` are
 the block's output (a block without any may print what it likes). In a ``console`` block every line ``$ retainer ...``
-is run against a service and must end with 0; the rest is output, an excerpt. A ``toml`` block is a valid configuration.
+is run against a service and must end with 0; the rest is output, an excerpt. A block that begins with
+``# file: NAME`` is a file there. Any other ``toml`` block is a valid configuration.
 What needs a person or another machine is ``text``.
 """
 
@@ -24,7 +25,9 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "examples").glob("*/README.md")])
 _BLOCK = re.compile(r"^( *)```(\w+)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
+_FILE = re.compile(r"# file: ([A-Za-z0-9_-]+\.[a-z]+)\n")
 _LINK = re.compile(r"\[[^\]]+\]\(([^)#:]+)(?:#[^)]*)?\)")
+_PICTURE = re.compile(r'<img src="([^":]+)"')
 _TABLE_NAME = re.compile(r"^\| \[?`?([A-Za-z0-9._-]+)", re.MULTILINE)
 
 _RUNNER = """
@@ -50,6 +53,15 @@ def blocks(page: Path, language: str) -> list[tuple[int, str]]:
             line = text.count("\n", 0, match.start(3)) + 1
             indent = match[1]
             found.append((line, "".join(row.removeprefix(indent) for row in match[3].splitlines(keepends=True))))
+    return found
+
+
+def files_of(page: Path) -> dict[str, str]:
+    """Blocks that are files, by name."""
+    found = {}
+    for match in _BLOCK.finditer(page.read_text(encoding="utf-8")):
+        if head := _FILE.match(match[3]):
+            found[head[1]] = match[3][head.end() :]
     return found
 
 
@@ -103,7 +115,7 @@ def service(environment: dict[str, str]) -> Iterator[dict[str, str]]:
         process.communicate(timeout=30)
 
 
-def run(command: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+def run(command: str, environment: dict[str, str], folder: Path | None = None) -> subprocess.CompletedProcess[str]:
     """A line of the page, as a shell would run it."""
     return subprocess.run(
         ["/bin/sh", "-c", command],
@@ -113,6 +125,7 @@ def run(command: str, environment: dict[str, str]) -> subprocess.CompletedProces
         timeout=60,
         check=False,
         stdin=subprocess.DEVNULL,
+        cwd=folder,
     )
 
 
@@ -136,7 +149,9 @@ def test_every_python_block_runs_and_prints_what_the_page_says(
 
 
 @pytest.mark.parametrize("page", pages_with("console"), ids=name_of)
-def test_every_command_of_a_console_block_works(page: Path, service: dict[str, str]) -> None:
+def test_every_command_of_a_console_block_works(page: Path, service: dict[str, str], tmp_path: Path) -> None:
+    for name, text in files_of(page).items():
+        (tmp_path / name).write_text(text)
     commands = [
         row.removeprefix("$ ")
         for _, text in blocks(page, "console")
@@ -146,7 +161,7 @@ def test_every_command_of_a_console_block_works(page: Path, service: dict[str, s
     assert commands
     failed = {}
     for command in commands:
-        done = run(command, service)
+        done = run(command, service, tmp_path)
         if done.returncode != 0:
             failed[command] = done.stderr or done.stdout
     assert not failed
@@ -156,6 +171,8 @@ def test_every_command_of_a_console_block_works(page: Path, service: dict[str, s
 def test_every_configuration_block_is_valid(page: Path, environment: dict[str, str], tmp_path: Path) -> None:
     for line, text in blocks(page, "toml"):
         tomllib.loads(text)
+        if _FILE.match(text):
+            continue
         file = tmp_path / f"{line}.toml"
         file.write_text(text)
         plain = {name: value for name, value in environment.items() if not name.startswith("RETAINER_TRADING")}
@@ -168,7 +185,8 @@ def test_every_configuration_block_is_valid(page: Path, environment: dict[str, s
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_links_lead_somewhere(page: Path) -> None:
-    missing = [link for link in _LINK.findall(page.read_text(encoding="utf-8")) if not (page.parent / link).exists()]
+    text = page.read_text(encoding="utf-8")
+    missing = [link for link in _LINK.findall(text) + _PICTURE.findall(text) if not (page.parent / link).exists()]
     assert not missing
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.runtime.postgres_server import PostgresServer, binaries
 
 from retainer.core.capabilities import Capability
 from retainer.core.clock import ManualClock
@@ -27,6 +29,7 @@ from retainer.core.events import Event, NewEvent
 from retainer.core.protocols import Button, Card, Context, OutgoingMessage, Tx, View
 from retainer.core.replies import reply_effect
 from retainer.core.values import Json
+from retainer.runtime.base import BaseStore
 from retainer.runtime.runtime import Runtime
 from retainer.runtime.schema import MIGRATIONS
 from retainer.runtime.settings import RuntimeSettings
@@ -157,7 +160,7 @@ class Scripted:
 class House:
     """A runtime with its parts."""
 
-    store: SqliteStore
+    store: BaseStore
     clock: ManualClock
     guard: TrivialGuard
     runtime: Runtime
@@ -213,16 +216,44 @@ class House:
                 await asyncio.sleep(0.005)
 
 
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A server of our own, made when the first test asks for it."""
+    if binaries() is None and not os.environ.get("CI"):
+        pytest.skip("there is no PostgreSQL here")
+    with PostgresServer() as server:
+        yield server
+
+
 @pytest.fixture
-async def house(tmp_path: Path) -> AsyncIterator[House]:
+def postgres_url(postgres: PostgresServer) -> str:
+    """The address of an empty database (a schema of its own)."""
+    return postgres.schema()
+
+
+@pytest.fixture
+def opened(tmp_path: Path) -> Iterator[BaseStore]:
+    """The store that the house stands on; overridden where it is another database."""
     store = SqliteStore.open(tmp_path / "retainer.db", MIGRATIONS, tick=0.05)
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def open_beside(tmp_path: Path) -> Callable[[], BaseStore]:
+    """Opens the house's database once more, as another process would."""
+    return lambda: SqliteStore.open(tmp_path / "retainer.db", MIGRATIONS, owner=False)
+
+
+@pytest.fixture
+async def house(opened: BaseStore) -> AsyncIterator[House]:
+    store = opened
     clock, guard, terminal = ManualClock(START), TrivialGuard(), Wire()
     runtime = Runtime(store, clock, guard, settings=QUICK)
     runtime.add_adapter("terminal.reply", terminal)
     made = House(store, clock, guard, runtime, terminal)
     yield made
     await made.runtime.stop(0.2)
-    store.close()
 
 
 def message(text: str, number: int = 1, *, chat: str = "local", **more: Any) -> NewEvent:

@@ -168,7 +168,8 @@ class Clerk:
 async def serve(folder: Path) -> None:
     far = folder / "far.db"
     store = SqliteStore.open(folder / "retainer.db", MIGRATIONS)
-    settings = RuntimeSettings(deliver_retry_seconds=0.01, retry_seconds=0.01)
+    # It is the test that ends this program again and again, not an event: none may be parked for it.
+    settings = RuntimeSettings(deliver_retry_seconds=0.01, retry_seconds=0.01, crashes=100)
     runtime = Runtime(store, SystemClock(), Guard(), settings=settings)
     runtime.add_agent(Clerk())
     runtime.add_adapter("order", Broker(far, RepeatClass.LOOKUP))

@@ -64,7 +64,7 @@ async def test_an_effect_that_asks_waits_behind_a_card_with_its_expiry(house: Ho
     assert broker.done == []
     assert house.terminal.done == [("e1:order:card", "Shall I? buy 5 AAPL")]
     [timer] = pending_timers(house.store.view())
-    assert (timer.lane, timer.agent, timer.kind) == ("chat:terminal:local", "chat", "command")
+    assert (timer.lane, timer.agent, timer.kind) == ("control", "chat", "command")
     assert timer.body["command"] == "expire"
     assert timer.body["approval"] == "appr0001"
     assert await house.store.write(lambda tx: effects.make_ready(tx, "e1:order", START))

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime, timedelta
+import tempfile
+from datetime import UTC, date, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given, settings
@@ -82,6 +85,112 @@ def test_schedules_keep_the_local_hour_over_daylight_saving() -> None:
     assert (first, second) == (datetime(2026, 3, 29, 7, tzinfo=UTC), datetime(2026, 3, 30, 7, tzinfo=UTC))
 
 
+CHANGES = {
+    "Europe/Berlin": [datetime(2026, 3, 28, 12, tzinfo=UTC), datetime(2026, 10, 24, 12, tzinfo=UTC)],
+    "America/New_York": [datetime(2026, 3, 7, 18, tzinfo=UTC), datetime(2026, 10, 31, 18, tzinfo=UTC)],
+    "Australia/Lord_Howe": [datetime(2026, 4, 4, 5, tzinfo=UTC), datetime(2026, 10, 3, 5, tzinfo=UTC)],
+}
+"""The day before clocks are set forward or back, by an hour or by half of one."""
+
+
+@pytest.mark.parametrize("zone", CHANGES)
+@pytest.mark.parametrize("clock", ["01:00", "01:30", "01:45", "02:00", "02:30", "03:00", "09:00"])
+def test_a_daily_timer_fires_once_on_every_day_of_a_clock_change(zone: str, clock: str) -> None:
+    hour, minute = map(int, clock.split(":"))
+    for start in CHANGES[zone]:
+        now, days = start, list[date]()
+        while len(days) < 3:
+            now = next_time(f"{minute} {hour} * * *", zone, now)
+            days.append(now.astimezone(ZoneInfo(zone)).date())
+        first = start.astimezone(ZoneInfo(zone)).date()
+        assert days == [first + timedelta(days=n) for n in (1, 2, 3)]
+
+
+@pytest.mark.parametrize("start", CHANGES["Europe/Berlin"])
+def test_an_hourly_timer_follows_the_hours_that_pass_and_not_the_clock_on_the_wall(start: datetime) -> None:
+    times = [start]
+    for _ in range(48):
+        times.append(next_time("0 * * * *", "Europe/Berlin", times[-1]))
+    assert {after - before for before, after in pairwise(times)} == {timedelta(hours=1)}
+
+
+MOVES = st.lists(
+    st.one_of(
+        st.integers(1, 900),  # time passes
+        st.just(8 * 3600),  # the machine sleeps
+        st.integers(1, 7200).map(lambda back: -back),  # the clock is set back
+        st.integers(901, 7200),  # or forward
+    ),
+    min_size=1,
+    max_size=40,
+)
+
+
+@settings(max_examples=25, deadline=None)
+@given(MOVES, st.sampled_from([start for starts in CHANGES.values() for start in starts]), st.sampled_from([*CHANGES]))
+def test_whatever_the_clock_does_each_period_fires_once_and_none_early(
+    moves: list[int], start: datetime, zone: str
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        store = SqliteStore.open(Path(folder) / "r.db", MIGRATIONS)
+        for name, cron in (("hourly", "0 * * * *"), ("daily", "30 2 * * *")):
+            timer = Timer(lane="l", name=name, agent="a", cron=cron, zone=zone)
+            store.write_now(lambda tx, timer=timer: set_timer(tx, timer, start))  # type: ignore[misc]  # bound default
+        now = latest = start
+        for move in moves:
+            now += timedelta(seconds=move)
+            latest = max(latest, now)
+            before = {timer.name: timer.at for timer in pending_timers(store.view())}
+            fired = store.write_now(lambda tx, at=now: fire_due(tx, at))  # type: ignore[misc]  # bound default
+            assert fired == sum(at is not None and at <= now for at in before.values())
+            assert all(timer.at is not None and timer.at > now for timer in pending_timers(store.view()))
+        rows = store.view().query("SELECT external_id, occurred_at FROM event ORDER BY seq")
+        assert len({row["external_id"] for row in rows}) == len(rows)
+        assert all(row["occurred_at"] <= latest.timestamp() for row in rows), "none before its time"
+        for name in ("hourly", "daily"):
+            times = [row["occurred_at"] for row in rows if f"/{name}@" in row["external_id"]]
+            assert times == sorted(set(times)), "a clock set back fires no period again"
+        store.close()
+
+
+@settings(max_examples=6, deadline=None)
+@given(st.integers(1, 1700), st.sampled_from(CHANGES["Europe/Berlin"]))
+def test_a_clock_that_only_passes_fires_every_single_period(step: int, start: datetime) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        store = SqliteStore.open(Path(folder) / "r.db", MIGRATIONS)
+        timer = Timer(lane="l", name="n", agent="a", cron="*/30 * * * *", zone="Europe/Berlin")
+        store.write_now(lambda tx: set_timer(tx, timer, start))
+        ends, now, fired = start + timedelta(hours=20), start, 0
+        while now < ends:
+            now = min(ends, now + timedelta(seconds=max(step, 300)))
+            fired += store.write_now(lambda tx, at=now: fire_due(tx, at))  # type: ignore[misc]  # bound default
+        assert fired == 40
+        store.close()
+
+
+async def test_a_service_that_slept_and_whose_clock_was_set_back_reminds_once(house: House) -> None:
+    async def handler(ctx: Context, event: Event) -> None:
+        if event.kind == "message":
+            ctx.timer("tea", at=ctx.now + timedelta(hours=1), body={"text": "tea"})
+        else:
+            ctx.send(say(f"Reminder: {event.body['text']}", name=f"r{event.seq}"))
+
+    await house.on(handler)
+    await house.runtime.receive(message("remind me"))
+    await house.runtime.idle()
+    house.clock.advance(hours=8)
+    house.runtime.wake()
+    await house.until(lambda: house.terminal.done)
+    for hours in (-8, 2, -1, 8):
+        house.clock.advance(hours=hours)
+        house.runtime.wake()
+        await house.runtime.idle()
+    await house.again(handler)
+    house.runtime.wake()
+    await house.runtime.idle()
+    assert house.terminal.texts == ["Reminder: tea"]
+
+
 @pytest.mark.parametrize(("cron", "zone"), [("nonsense", "UTC"), ("0 9 * * *", "Mars/Base"), ("* * * * * *", "UTC")])
 def test_a_bad_schedule_is_explained(cron: str, zone: str) -> None:
     with pytest.raises(InvalidInputError, match="five fields and a zone"):
@@ -91,8 +200,6 @@ def test_a_bad_schedule_is_explained(cron: str, zone: str) -> None:
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.integers(1, 50_000), min_size=1, max_size=12))
 def test_each_period_fires_at_most_once_and_the_clock_may_jump(jumps: list[int]) -> None:
-    import tempfile
-
     with tempfile.TemporaryDirectory() as folder:
         store = SqliteStore.open(Path(folder) / "r.db", MIGRATIONS)
         store.write_now(lambda tx: set_timer(tx, Timer(lane="l", name="n", agent="a", cron="0 * * * *"), START))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -13,10 +14,9 @@ from retainer.core.errors import RefusedError, RetainerError
 from retainer.core.events import Event
 from retainer.core.labels import OWNER, UNTRUSTED, Label, Trust
 from retainer.core.protocols import Context, Tx
+from retainer.runtime.base import BaseStore
 from retainer.runtime.explain import depth, explain, recent
 from retainer.runtime.inbox import insert_event, requeue
-from retainer.runtime.schema import MIGRATIONS
-from retainer.runtime.sqlite import SqliteStore
 
 
 async def test_a_message_is_answered_once_however_often_it_is_received(house: House) -> None:
@@ -352,13 +352,15 @@ async def test_a_dead_event_that_is_requeued_is_answered_after_all(house: House)
     assert list(phone.shown.values())[1:] == ["at last"]
 
 
-async def test_another_process_inserts_a_row_and_the_service_notices(house: House) -> None:
+async def test_another_process_inserts_a_row_and_the_service_notices(
+    house: House, open_beside: Callable[[], BaseStore]
+) -> None:
     async def echo(ctx: Context, event: Event) -> None:
         ctx.send(say("noticed"))
 
     await house.on(echo)
     await house.runtime.idle()
-    other = SqliteStore.open(house.store.path, MIGRATIONS, owner=False)
+    other = open_beside()
     try:
         loop = asyncio.get_running_loop()
         began = loop.time()
@@ -438,3 +440,76 @@ async def test_stop_lets_handlers_finish_and_what_is_cut_off_re_enters(house: Ho
         "answer to queued at try 1",
         "answer to short at try 1",
     ]
+
+
+# --- stepping aside --------------------------------------------------------------------------------------------------
+class Slow:
+    """Messages that begin with ``slow`` step aside and wait for ``go``; everything else is answered at once."""
+
+    def __init__(self) -> None:
+        self.begun: list[str] = []
+        self.go = asyncio.Event()
+
+    async def __call__(self, ctx: Context, event: Event) -> None:
+        text = str(event.body["text"])
+        if text.startswith("slow"):
+            if ctx.step_aside():
+                ctx.send(say("never said: the handler begins again"))
+                return
+            self.begun.append(text)
+            await self.go.wait()
+        ctx.send(say(f"re {text}"))
+
+
+async def test_a_lane_goes_on_while_an_event_that_stepped_aside_is_handled(house: House) -> None:
+    slow = Slow()
+    await house.on(slow)
+    await house.runtime.receive(message("slow one"), message("slow two", 2), message("quick", 3))
+    await house.until(lambda: house.terminal.texts == ["re quick"])
+    assert slow.begun == ["slow one"]
+    assert house.runtime.depth().active == ("chat:terminal:local",)
+    slow.go.set()
+    await house.runtime.idle("chat:terminal:local")
+    assert slow.begun == ["slow one", "slow two"]
+    assert house.terminal.texts == ["re quick", "re slow one", "re slow two"]
+
+
+async def test_what_stepped_aside_is_interrupted_with_its_lane(house: House) -> None:
+    seen: list[bool] = []
+    inside, go = asyncio.Event(), asyncio.Event()
+
+    async def handler(ctx: Context, event: Event) -> None:
+        if not ctx.step_aside():
+            inside.set()
+            await go.wait()
+            seen.append(ctx.interrupted)
+
+    await house.on(handler)
+    await house.runtime.receive(message("a"))
+    await inside.wait()
+    house.runtime.interrupt("chat:terminal:local")
+    go.set()
+    await house.runtime.idle()
+    assert seen == [True]
+
+
+async def test_after_a_crash_an_event_goes_on_beside_its_lane_with_its_records(house: House) -> None:
+    runs: list[tuple[int, Any]] = []
+
+    async def handler(ctx: Context, event: Event) -> None:
+        async def look() -> str:
+            return f"run {len(runs)}"
+
+        found = await ctx.step("look", look)
+        if not ctx.step_aside():
+            runs.append((ctx.attempts, found))
+            if len(runs) == 1:
+                raise RuntimeError("cut off")
+            ctx.send(say("done"))
+
+    await house.on(handler)
+    await house.runtime.receive(message("x"))
+    await house.until(lambda: len(runs) == 1)
+    await house.settle()
+    assert runs == [(1, "run 0"), (2, "run 0")]
+    assert house.terminal.texts == ["done"]

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Protocol
 
 import pytest
+from tests.safety.obedient import House
 
+from retainer.core.clock import SystemClock
 from retainer.core.effects import Effect, EffectClass, EffectState, RepeatClass, StoredEffect
 from retainer.core.events import NewEvent
 from retainer.core.protocols import Tx
@@ -17,6 +20,7 @@ from retainer.runtime import effects
 from retainer.runtime.inbox import insert_event
 from retainer.runtime.schema import MIGRATIONS as RUNTIME
 from retainer.runtime.sqlite import SqliteStore
+from retainer.safety import mandate
 from retainer.safety.people import Principal, add_device, ensure_local_owner
 from retainer.safety.schema import MIGRATIONS as SAFETY
 
@@ -124,3 +128,46 @@ def put(store: SqliteStore) -> PutEffect:
         return store.write_now(insert)
 
     return do
+
+
+@pytest.fixture
+def today() -> datetime:
+    return SystemClock().now()
+
+
+@pytest.fixture
+def house_rows(store: SqliteStore) -> SqliteStore:
+    """A paired phone and a mandate, at the time of these tests."""
+    store.write_now(lambda tx: people_and_mandate(tx, NOW))
+    return store
+
+
+def people_and_mandate(tx: Tx, today: datetime) -> None:
+    owner = ensure_local_owner(tx, today)
+    add_device(tx, "telegram", "42", "trade", today, person_id=owner.person_id)
+    mandate.sign(
+        tx,
+        account="paper",
+        strategy="trend",
+        symbols=["AAPL"],
+        equity=Decimal(100_000),
+        order_cap=Decimal(1000),
+        max_loss=Decimal(1000),
+        expires_at=today + timedelta(days=30),
+        by=owner,
+        now=today,
+    )
+
+
+@pytest.fixture
+async def house(store: SqliteStore, today: datetime) -> AsyncIterator[House]:
+    store.write_now(lambda tx: people_and_mandate(tx, today))
+    built = House(store)
+    await built.runtime.start()
+    yield built
+    await built.runtime.stop(1.0)
+
+
+@pytest.fixture
+def my_phone(house: House) -> Principal:
+    return Principal("owner", "Owner", "trade", "telegram", "42")

@@ -21,7 +21,7 @@ from retainer.safety.guard import SafetyGuard
 from retainer.safety.mandate import Mandate
 from retainer.safety.people import Principal, add_device, revoke
 
-BAR = Turn(label=TRUSTED, agent="trading", kind="bar")
+BAR = Turn(label=TRUSTED, agent="trading", kind="bar", source="feed:replay")
 PERSON = Turn(sender="owner", channel="telegram", reply_to="telegram:42", agent="trading", kind="request")
 Put = Callable[..., StoredEffect]
 Order = Callable[..., Effect]

@@ -25,7 +25,7 @@ OWNERS = Turn(
 )
 TAINTED = replace(OWNERS, label=UNTRUSTED)
 RECORDS = replace(OWNERS, label=TRUSTED)
-BAR = Turn(label=TRUSTED, agent="trading", kind="bar")
+BAR = Turn(label=TRUSTED, agent="trading", kind="bar", source="feed:replay")
 PERSON = Facts(person=True, scope="trade")
 MANDATE = Mandate(
     id="m1",
@@ -238,16 +238,24 @@ def test_joined_labels_never_rise(labels: list[Label], one: Label) -> None:
     assert Label.decode(joined.encode()) == joined
 
 
-@given(_labels, _kinds, st.sampled_from([None, "owner"]), st.sampled_from(["running", "paused", "stopped"]))
-def test_only_a_clean_strategys_order_runs_unasked(label: Label, kind: str, sender: str | None, control: str) -> None:
+@given(
+    _labels,
+    _kinds,
+    st.sampled_from([None, "owner"]),
+    st.sampled_from(["running", "paused", "stopped"]),
+    st.sampled_from(["feed:replay", "agent:chat", "telegram", ""]),
+)
+def test_only_a_clean_strategys_order_runs_unasked(
+    label: Label, kind: str, sender: str | None, control: str, source: str
+) -> None:
     args = {"account": "paper", "strategy": "trend", "symbol": "AAPL", "side": "buy", "quantity": "1", "notional": "1"}
     call = Effect(
         name="o", tool="paper.order", args=args, effect_class=EffectClass.MONEY, queue="account:paper", label=label
     )
-    turn = Turn(label=OWNER, sender=sender, kind=kind, commitments=frozenset({call.digest}))
+    turn = Turn(label=OWNER, sender=sender, kind=kind, source=source, commitments=frozenset({call.digest}))
     facts = replace(INSIDE, control=control, person=sender is not None, scope="admin")
     if check(call, turn, facts).decision is Decision.ALLOW:
-        assert (kind, sender, control) == ("bar", None, "running")
+        assert (kind, sender, control, source) == ("bar", None, "running", "feed:replay")
         assert label.trust is not Trust.UNTRUSTED
 
 

@@ -37,6 +37,8 @@ OUTSIDE = frozenset(
         "robin_stocks",
         "mcp",
         "pty",
+        "psycopg",
+        "distributed",
     }
 )
 """Modules through which something leaves this process."""
@@ -61,7 +63,14 @@ ADAPTERS = ("chat/bridges/", "models/", "trading/brokers/", "trading/feeds/", "a
 """Where the world is touched, and nowhere else."""
 CHILDREN = frozenset({"trading/samples.py", "trading/learned.py", "trading/reports.py"})
 """Modules that may start this very interpreter (to fetch a package, train, draw) and touch nothing else."""
+RESOLVERS = frozenset({"safety/net.py"})
+"""Modules that may ask this machine's resolver where a name leads, and open no connection."""
 STARTS = frozenset({"subprocess", "create_subprocess_exec"})
+COMPUTE = {
+    "runtime/executors.py": frozenset({"multiprocessing", "distributed"}),
+    "runtime/postgres/": frozenset({"psycopg"}),
+}
+"""Modules that reach the store's own server, or hand pure work to other processes: no effect leaves through them."""
 NEVER = frozenset({"pickle", "marshal", "shelve", "dill", "cloudpickle"})
 """Nothing is unpickled, anywhere."""
 
@@ -141,7 +150,23 @@ def reaches(tree: ast.Module) -> set[str]:
 def test_only_adapters_touch_the_world() -> None:
     found = {path: reaches(tree) for path, tree in modules() if not path.startswith(ADAPTERS)}
     found = {path: names - STARTS if path in CHILDREN else names for path, names in found.items()}
+    for start, allowed in COMPUTE.items():
+        for path in found:
+            if path.startswith(start):
+                found[path] = {name for name in found[path] if not touches(name, allowed)}
+    found = {path: names - {"socket"} if path in RESOLVERS else names for path, names in found.items()}
     assert {path: names for path, names in found.items() if names} == {}
+
+
+@pytest.mark.parametrize("path", sorted(RESOLVERS))
+def test_resolvers_only_resolve(path: str) -> None:
+    used = {
+        node.attr
+        for tree in (tree for name, tree in modules() if name == path)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and _name(node.value) == "socket"
+    }
+    assert used == {"getaddrinfo", "SOCK_STREAM"}
 
 
 @pytest.mark.parametrize("path", sorted(CHILDREN))

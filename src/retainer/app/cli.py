@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from retainer.app.backtesting.commands import register as register_backtesting
 
 app = typer.Typer(
     name="retainer",
@@ -18,6 +21,8 @@ app = typer.Typer(
 )
 phone = typer.Typer(no_args_is_help=True, help="Pair and list the phones that may talk to retainer.")
 app.add_typer(phone, name="phone")
+audit = typer.Typer(no_args_is_help=True, help="Check the record of decisions, orders and approvals, or anchor it.")
+app.add_typer(audit, name="audit")
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON for programs instead of words.")]
 
@@ -149,6 +154,48 @@ def fetch(
     raise typer.Exit(run_fetch(_settings(), model, for_tests=for_tests))
 
 
+@app.command()
+def backup(
+    show: Annotated[bool, typer.Option("--list", help="List the backups instead of making one.")] = False,
+    drill: Annotated[
+        bool, typer.Option("--drill", help="Restore the newest one into a temporary place and check it.")
+    ] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Back everything up now, also while the service runs; or list the backups, or try one out."""
+    from retainer.app.operations.commands import run_backup
+
+    raise typer.Exit(run_backup(_settings(), show=show, drill=drill, as_json=as_json))
+
+
+@app.command()
+def restore(
+    name: Annotated[str | None, typer.Argument(help="Name of a backup, a path to one, or `latest`.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    confirm: Annotated[
+        bool, typer.Option("--confirm", help="The restored records are right: go on from them.")
+    ] = False,
+    send: Annotated[
+        bool,
+        typer.Option("--send", help="With --confirm: send what was pending when the backup was made. Never orders."),
+    ] = False,
+) -> None:
+    """Put a backup in the place of the present records, which are kept; nothing pending is sent until --confirm."""
+    from retainer.app.operations.commands import run_confirm, run_restore
+
+    if confirm:
+        raise typer.Exit(run_confirm(_settings(), send=send, yes=yes))
+    raise typer.Exit(run_restore(_settings(), name, yes=yes))
+
+
+@app.command()
+def health(as_json: JsonFlag = False) -> None:
+    """Whether the service on this folder is alive: 0 if it is, 1 if not. For container and cluster checks."""
+    from retainer.app.operations.commands import show_health
+
+    raise typer.Exit(show_health(_settings(), as_json=as_json))
+
+
 @phone.command("telegram")
 def phone_telegram(
     scope: Annotated[str, typer.Option(help="What the phone may do: chat, propose, trade or admin.")] = "trade",
@@ -178,6 +225,62 @@ def phone_revoke(
     raise typer.Exit(revoke_phone(_settings(), channel, stable_id))
 
 
+@app.command("totp")
+def set_up_totp(
+    remove: Annotated[bool, typer.Option("--remove", help="Take the authenticator away instead.")] = False,
+) -> None:
+    """Set up the authenticator app whose codes approve limits, mandates and arming; only on this machine."""
+    from retainer.app.totp_setup import run_totp
+
+    raise typer.Exit(run_totp(_settings(), remove=remove))
+
+
+@app.command()
+def erase(
+    person: Annotated[list[str] | None, typer.Option(help="All that was said by and to this person.")] = None,
+    text: Annotated[list[str] | None, typer.Option(help="Every record that holds these words.")] = None,
+    text_file: Annotated[Path | None, typer.Option(help="A file with such words, one text per line.")] = None,
+    conversation: Annotated[list[str] | None, typer.Option(help="A whole conversation, e.g. telegram:42.")] = None,
+    before: Annotated[str | None, typer.Option(help="All that was said before this date.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Erase what people said, from every file and backup, also while the service runs. It cannot be undone."""
+    from retainer.app.erase_command import run_erase
+
+    raise typer.Exit(
+        run_erase(
+            _settings(),
+            persons=person or [],
+            texts=text or [],
+            text_file=text_file,
+            conversations=conversation or [],
+            before=before,
+            yes=yes,
+        )
+    )
+
+
+@audit.command("verify")
+def audit_verify(
+    anchor: Annotated[
+        list[str] | None, typer.Option("--anchor", help="COUNT:HEAD from a message; may be given more than once.")
+    ] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Whether any entry was changed, removed, cut off or rewritten; 1 if so."""
+    from retainer.app.audit_commands import run_verify
+
+    raise typer.Exit(run_verify(_settings(), anchor or [], as_json=as_json))
+
+
+@audit.command("anchor")
+def audit_anchor() -> None:
+    """Make an anchor now and print it, to be kept elsewhere; the service makes one a day and texts it to you."""
+    from retainer.app.audit_commands import run_anchor
+
+    raise typer.Exit(run_anchor(_settings()))
+
+
 @app.command()
 def version() -> None:
     """Print the version."""
@@ -186,10 +289,14 @@ def version() -> None:
     typer.echo(f"retainer {__version__}")
 
 
+register_backtesting(app)
+
+
 def main() -> None:
     """Entry point: errors made for people are shown as a sentence and its next step, with exit code 2."""
     from retainer.core.errors import RetainerError
 
+    os.umask(0o077)  # whatever a command writes is its owner's alone
     try:
         app()
     except RetainerError as error:

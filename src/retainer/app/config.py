@@ -22,11 +22,12 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from retainer.app.operations.settings import BackupSettings, MonitorSettings
 from retainer.chat.bridges.settings import TelegramSettings
 from retainer.chat.settings import ChatSettings
 from retainer.core.errors import InvalidInputError
 from retainer.models.settings import ModelSettings
-from retainer.runtime.settings import RuntimeSettings
+from retainer.runtime.settings import RuntimeSettings, StoreSettings
 from retainer.safety.settings import SafetySettings
 from retainer.trading.settings import TradingSettings
 
@@ -96,12 +97,15 @@ class Settings(BaseSettings):
     model: str = ""
     """Shorthand for ``models.model``: ``default``, ``small``, ``none`` or an id of the catalogue."""
     log: LogSettings = LogSettings()
+    store: StoreSettings = StoreSettings()
     runtime: RuntimeSettings = RuntimeSettings()
     safety: SafetySettings = SafetySettings()
     models: ModelSettings = ModelSettings()
     chat: ChatSettings = ChatSettings()
     telegram: TelegramSettings = TelegramSettings()
     trading: TradingSettings = TradingSettings()
+    backup: BackupSettings = BackupSettings()
+    monitor: MonitorSettings = MonitorSettings()
     agents: dict[str, AgentSettings] = Field(default_factory=dict)
     """Further agents by their names."""
 
@@ -194,7 +198,7 @@ def _worded(item: Mapping[str, Any], path: Path) -> str:
             return f"{source}: this is a table of settings, not one value."
     said = str(item["msg"]).removeprefix("Value error, ").partition(", unable to parse")[0].rstrip(".")
     given = repr(item.get("input"))
-    private = any(word in where for word in ("key", "token", "secret"))
+    private = any(word in where for word in ("key", "token", "secret", "url"))
     shown = not private and len(given) <= 60 and given not in said and not given.startswith(("{", "["))
     return f"{source}: {said[:1].lower()}{said[1:]}{f', not {given}' if shown else ''}."
 

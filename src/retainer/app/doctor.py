@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal
 from retainer.app.config import Settings, config_file, load_settings
 from retainer.app.folder import DataFolder, read_json
 from retainer.core.errors import RetainerError
-from retainer.runtime.writer import storage_error
+from retainer.runtime.sqlite_session import storage_error
 
 if TYPE_CHECKING:
     from retainer.models.server import ModelServer
@@ -49,6 +49,7 @@ def examine() -> list[Finding]:
     checks: tuple[Callable[[Settings, DataFolder], Iterator[Finding]], ...] = (
         _folder,
         _database,
+        _backups,
         _service,
         _secrets,
         _models,
@@ -114,20 +115,27 @@ def _folder(settings: Settings, folder: DataFolder) -> Iterator[Finding]:
 
 
 def _database(settings: Settings, folder: DataFolder) -> Iterator[Finding]:
-    if not folder.database.exists():
+    from retainer.app.store import exists, open_view
+
+    if not exists(settings):
         yield Finding("ok", "database", "none yet")
         return
-    from retainer.app.store import open_view
     from retainer.runtime.control import read_control
     from retainer.safety.audit import verify
 
     with open_view(settings) as view:
-        row = view.one("PRAGMA quick_check")
-        answer = next(iter(dict(row).values())) if row else "no answer"
+        server = bool(settings.store.url.get_secret_value())
+        row = None if server else view.one("PRAGMA quick_check")
+        answer = next(iter(dict(row).values())) if row else "ok" if server else "no answer"
         if answer != "ok":
-            yield Finding("fail", "database", str(answer), "Stop the service and restore the last backup.")
+            yield Finding(
+                "fail",
+                "database",
+                str(answer),
+                "Stop the service, then: retainer restore latest (it says what is lost)",
+            )
             return
-        yield Finding("ok", "database", f"{folder.database} is sound")
+        yield Finding("ok", "database", "the server answers" if server else f"{folder.database} is sound")
         control = read_control(view)
         yield Finding(
             "ok" if control.state == "running" else "warn", "trading", f"{control.state} {control.reason}".strip()
@@ -137,7 +145,9 @@ def _database(settings: Settings, folder: DataFolder) -> Iterator[Finding]:
             "ok" if report.ok else "fail",
             "audit",
             report.words if hasattr(report, "words") else ("chain verified" if report.ok else "chain broken"),
-            "" if report.ok else "Somebody or something changed the records: compare with a backup.",
+            ""
+            if report.ok
+            else "Somebody or something changed the records: compare them with a backup (retainer backup --list).",
         )
         unknown = view.one("SELECT COUNT(*) AS n FROM effect WHERE state = 'unknown'")
         if unknown and unknown["n"]:
@@ -145,6 +155,14 @@ def _database(settings: Settings, folder: DataFolder) -> Iterator[Finding]:
         dead = view.one("SELECT COUNT(*) AS n FROM event WHERE state IN ('dead', 'parked')")
         if dead and dead["n"]:
             yield Finding("warn", "events", f"{dead['n']} could not be handled", "`retainer explain EVENT` says why.")
+
+
+def _backups(settings: Settings, folder: DataFolder) -> Iterator[Finding]:
+    from retainer.app.operations.standing import findings
+
+    if folder.root.exists():
+        for level, what, detail, fix in findings(settings, folder):
+            yield Finding(level, what, detail, fix)
 
 
 def _service(settings: Settings, folder: DataFolder) -> Iterator[Finding]:

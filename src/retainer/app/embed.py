@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from retainer.agent.host import LIBRARY_CHANNEL, Host
 from retainer.app.config import Settings, load_settings
+from retainer.app.logs import library_logging
 from retainer.app.service import Service
 from retainer.core.capabilities import Capability
 from retainer.core.effects import EffectState, Permit, RepeatClass
@@ -62,6 +63,7 @@ class EmbeddedHost:
     """Implements :class:`retainer.agent.host.Host`."""
 
     def __init__(self, settings: Settings, *, temporary: Path | None = None) -> None:
+        library_logging()
         self._temporary = temporary
         self._settings = settings
         self._loop = asyncio.new_event_loop()

@@ -44,6 +44,26 @@ class DataFolder:
         return self.root / "pictures"
 
     @property
+    def backups(self) -> Path:
+        """Backups, unless the configuration names another place."""
+        return self.root / "backups"
+
+    @property
+    def market(self) -> Path:
+        """Bars that were imported."""
+        return self.root / "market"
+
+    @property
+    def trials(self) -> Path:
+        """How often which strategy was tested."""
+        return self.root / "trials.db"
+
+    @property
+    def anchors(self) -> Path:
+        """Anchors of the audit, a line a day; it only grows."""
+        return self.root / "anchors.jsonl"
+
+    @property
     def service_file(self) -> Path:
         """What the running service says of itself, for commands in other processes."""
         return self.root / "service.json"

@@ -9,6 +9,7 @@ from typing import Any
 
 from retainer.app.config import Settings
 from retainer.app.folder import DataFolder, read_json
+from retainer.app.operations.standing import standing
 from retainer.app.store import open_view, running_pid
 from retainer.chat.helping import control_line
 from retainer.core.errors import NotFoundError
@@ -27,6 +28,7 @@ def show_status(settings: Settings, *, as_json: bool) -> int:
         figures = depth(view)
         lines = account_lines(view, Desk.of(settings.trading))
         control = control_line(view)
+        ops = standing(settings, view, said)
     if as_json:
         _print_json(
             {
@@ -39,11 +41,12 @@ def show_status(settings: Settings, *, as_json: bool) -> int:
                 "parked": figures.parked,
                 "events": figures.events,
                 "account": lines,
+                **ops.to_json(),
                 **{key: said.get(key) for key in ("model", "bridges", "feeds", "started_at")},
             }
         )
         return 0
-    text = [control, f"Service: running, process {pid}" if pid else "Service: not running"]
+    text = [control, f"Service: running, process {pid}" if pid else "Service: not running", *ops.lines]
     if said:
         text.append(f"Model: {said.get('model', '')}")
         text += [f"{name.capitalize()}: {state.get('detail', '')}" for name, state in said.get("bridges", {}).items()]

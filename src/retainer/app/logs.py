@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import logging.handlers
+import sys
 from pathlib import Path
 from typing import NoReturn
 
@@ -15,6 +16,28 @@ def quiet_logging() -> None:
     import structlog
 
     structlog.configure(logger_factory=structlog.ReturnLoggerFactory(), processors=[_drop])
+
+
+def library_logging() -> None:
+    """For use as a library: redacted lines go to the program's own ``logging``, unless it configured structlog."""
+    import structlog
+
+    from retainer.safety.redact import redact_processor
+
+    if structlog.is_configured():
+        return
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.format_exc_info,
+            redact_processor,
+            structlog.stdlib.render_to_log_kwargs,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=False,
+    )
 
 
 def _drop(_logger: object, _method: str, _event: object) -> NoReturn:
@@ -73,3 +96,24 @@ def setup_logging(folder: Path, settings: LogSettings, *, console: bool = False)
     root.setLevel(settings.level)
     path.chmod(0o600)
     return path
+
+
+def log_to_stderr(settings: LogSettings) -> None:
+    """Our own lines as JSON on standard error, redacted: for a process whose host collects what it prints."""
+    import structlog
+
+    from retainer.safety.redact import redact_processor
+
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            redact_processor,
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[settings.level]),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )

@@ -10,11 +10,10 @@ from dataclasses import asdict
 from retainer.app.config import Settings
 from retainer.app.folder import DataFolder
 from retainer.app.logs import setup_logging
-from retainer.app.store import migrations, open_outside, open_view, running_pid
+from retainer.app.store import exists, migrations, open_outside, open_store, open_view, running_pid
 from retainer.chat.bridges.telegram_setup import TelegramSetup, read_token
 from retainer.core.clock import SystemClock
 from retainer.core.errors import NotFoundError
-from retainer.runtime.sqlite import SqliteStore
 from retainer.safety.people import devices, ensure_local_owner, rank, revoke
 from retainer.safety.secrets import Secrets
 
@@ -40,10 +39,10 @@ def pair_telegram(settings: Settings, scope: str) -> int:
 
 def _first_database(settings: Settings, folder: DataFolder) -> None:
     """A phone may be paired before the first start."""
-    if not folder.database.exists():
+    if not exists(settings):
         from retainer.app.agents import agent_migrations, load_agents
 
-        store = SqliteStore.open(folder.database, migrations(agent_migrations(load_agents(settings))))
+        store = open_store(settings, migrations(agent_migrations(load_agents(settings))))
         store.write_now(lambda tx: ensure_local_owner(tx, SystemClock().now()))
         store.close()
 

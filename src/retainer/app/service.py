@@ -11,10 +11,16 @@ from typing import Any
 
 import structlog
 
+from retainer.app import anchoring
 from retainer.app.agents import agent_migrations, load_agents
 from retainer.app.config import Settings
 from retainer.app.folder import DataFolder, write_json
-from retainer.app.store import migrations
+from retainer.app.operations.backups import in_server
+from retainer.app.operations.damage import RECORDED, how_far, notice_lost_records
+from retainer.app.operations.restore import finish_restore
+from retainer.app.operations.watch import Watch
+from retainer.app.store import migrations, open_store
+from retainer.app.totp_setup import totp_secret
 from retainer.chat.agent import LocalChatAgent
 from retainer.chat.bridges.telegram import TelegramBridge
 from retainer.chat.bridges.terminal import TerminalBridge
@@ -31,7 +37,8 @@ from retainer.models.server import ModelServer
 from retainer.models.states import RoleState
 from retainer.runtime.lock import FolderLock
 from retainer.runtime.runtime import Runtime
-from retainer.runtime.sqlite import SqliteStore
+from retainer.runtime.safe_mode import SafeMode, read_safe_mode
+from retainer.runtime.store import DamagedError, StorageError
 from retainer.safety import mandate
 from retainer.safety.guard import SafetyGuard
 from retainer.safety.people import OWNER_ID, ensure_local_owner
@@ -48,6 +55,7 @@ _log = structlog.get_logger(__name__)
 
 MODEL_RETRY_S = 300.0
 STATE_EVERY_S = 2.0
+CONFIRM_EVERY_S = 0.5
 MANDATE_DAYS = 365
 
 
@@ -70,8 +78,12 @@ class Service:
         self._given_feeds = feeds
         self._model: ChatModel | None = chat_model
         self._model_error = ""
+        self._bringing = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._lock: FolderLock | None = None
+        self.failed = asyncio.Event()
+        """Set when the service must end because nothing can be promised any more; :attr:`damage` says why."""
+        self.damage: DamagedError | None = None
 
     # --- life --------------------------------------------------------------------------------------------------------
     async def start(self) -> None:
@@ -80,11 +92,20 @@ class Service:
         self.folder.make()
         self._lock = FolderLock.acquire(self.folder.root)
         try:
+            finish_restore(self.folder)
             self._compose()
+            gone = [] if in_server(self.settings) else notice_lost_records(self.folder, self.store, self.clock)
+            if gone:
+                _log.critical("records_lost", missing=gone)
+            await self.watch.open()
             await self.store.write(self._first_start)
             await self.runtime.start()
             await self.hub.start()
-            await self.stream.start(self.runtime)
+            if self.safe_mode() is None:
+                await self.stream.start(self.runtime)
+            else:
+                self._spawn(self._await_confirmation(), "safe mode")
+            await self.watch.start()
         except BaseException:
             await self._let_go()
             raise
@@ -92,8 +113,9 @@ class Service:
         if self._model is None:
             self._spawn(self._bring_model(), "model")
 
-    async def stop(self, grace: float = 8.0) -> None:
+    async def stop(self, grace: float = 6.0) -> None:
         """End in order: no new events, running handlers finish or re-enter at the next start, files are closed."""
+        await self.watch.stop()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -110,6 +132,8 @@ class Service:
         await self.stop()
 
     async def _let_go(self) -> None:
+        if hasattr(self, "watch"):
+            await self.watch.stop()
         await asyncio.to_thread(self.models.close)
         if hasattr(self, "memory"):
             self.memory.close()
@@ -129,13 +153,13 @@ class Service:
     def _compose(self) -> None:
         settings, folder = self.settings, self.folder
         further = load_agents(settings)
-        self.store = SqliteStore.open(folder.database, migrations(agent_migrations(further)))
+        self.store = open_store(settings, migrations(agent_migrations(further)))
         self.trading = TradingBotAgent(settings.trading, clock=self.clock, pictures=folder.pictures)
-        self.guard = SafetyGuard(settings.safety.limits(), equity=equity_of)
+        self.secrets = Secrets(folder.secrets)
+        self.guard = SafetyGuard(settings.safety.limits(), equity=equity_of, totp_secret=totp_secret(self.secrets))
         self.runtime = Runtime(self.store, self.clock, self.guard, settings=settings.runtime)
         self.memory = MemoryManager(folder.memory, clock=self.clock)
         self.tools = ToolManager(clock=self.clock, timezone=str(settings.chat.zone()))
-        self.secrets = Secrets(folder.secrets)
         self.hub = PhoneBridge(self.runtime, limits=settings.safety.limits())
         self.terminal = TerminalBridge(self.store, self.clock)
         self.hub.add(self.terminal)
@@ -144,14 +168,27 @@ class Service:
             self.hub.add(TelegramBridge(token, settings.telegram, clock=self.clock, lock_folder=folder.root))
         self.personality = ChatPersonality.load(folder.root / settings.chat.personality)
         self.chat = LocalChatAgent(services=self._chat_services())
-        agents: list[Agent] = [self.chat, self.trading, self.hub, *further]
+        agents: list[Agent] = [self.chat, self.trading, self.hub, anchoring.Auditor(), *further]
         for agent in agents:
             self.runtime.add_agent(agent)
         for adapters in (self.hub.adapters(), self.tools.adapters(), self.trading.adapters()):
             for tool, adapter in adapters.items():
                 self.runtime.add_adapter(tool, adapter)
+        self.runtime.add_adapter(anchoring.ANCHOR_TOOL, anchoring.AnchorMaker(self.clock))
+        self.runtime.add_adapter(anchoring.FILE_TOOL, anchoring.AnchorFile(folder.anchors, self.clock))
         feeds = self._given_feeds if self._given_feeds is not None else (self._replay(),)
         self.stream = MarketDataStream(*feeds)
+        self.watch = Watch(
+            settings,
+            self.store,
+            migrations(agent_migrations(further)),
+            clock=self.clock,
+            model_phase=lambda: self.model_state().phase,
+            bridges=self.hub.health,
+            feeds=self.stream.health,
+            on_damage=self._found_damage,
+        )
+        self.runtime.on_trouble(self._trouble)
 
     def _replay(self) -> Feed:
         trading = self.settings.trading
@@ -165,6 +202,7 @@ class Service:
             write=self.store.write,
             model=lambda: self._model,
             model_state=self.model_words,
+            loading=self.model_loading,
             interrupt=self.runtime.interrupt,
             status=(self._trading_lines, self._bridge_lines),
             settings=self.settings.chat,
@@ -180,6 +218,7 @@ class Service:
         """The owner's terminal, and the paper mandate for the shipped strategy, once."""
         now = self.clock.now()
         owner = ensure_local_owner(tx, now)
+        anchoring.set_daily(tx, str(self.settings.chat.zone()), now)
         trading = self.settings.trading
         strategy = trading.make_strategy().name
         known = tx.one("SELECT id FROM mandate WHERE account = ? AND strategy = ?", (trading.account, strategy))
@@ -198,12 +237,43 @@ class Service:
                 max_loss_share=Decimal("0.50"),
             )
 
+    # --- trouble -----------------------------------------------------------------------------------------------------
+    def safe_mode(self) -> SafeMode | None:
+        """The safe mode that holds after a restore, if any."""
+        return read_safe_mode(self.store.view())
+
+    async def _await_confirmation(self) -> None:
+        """No bar is taken in, so no strategy acts, until the owner has confirmed the restored records."""
+        mode = self.safe_mode()
+        _log.warning("safe_mode", backup=mode.backup if mode else "")
+        while True:
+            await asyncio.sleep(CONFIRM_EVERY_S)
+            with contextlib.suppress(StorageError):
+                if self.safe_mode() is None:
+                    break
+        _log.info("safe_mode_left")
+        self.runtime.wake()
+        await self.stream.start(self.runtime)
+
+    def _trouble(self, error: StorageError) -> None:
+        """Any unit of work failed because of the storage."""
+        self.watch.pulse.note(error)
+        if isinstance(error, DamagedError):
+            self._found_damage(error)
+
+    def _found_damage(self, error: DamagedError) -> None:
+        if self.damage is None:
+            _log.critical("database_damaged", reason=error.message)
+            self.damage = error
+            self.failed.set()
+
     # --- the model ---------------------------------------------------------------------------------------------------
     async def _bring_model(self) -> None:
         """Fetch and start the chat model beside everything else; try again for as long as it takes."""
         if self.models.settings.model == "none":
             return
         while True:
+            self._bringing = True
             try:
                 await self.models.warm((self._prompt_head(),))
                 await self.models.ensure("chat")
@@ -214,6 +284,8 @@ class Service:
             except RetainerError as error:
                 self._model_error = str(error)
                 _log.warning("model_unavailable", reason=error.message)
+            finally:
+                self._bringing = False
             await asyncio.sleep(MODEL_RETRY_S)
 
     def _prompt_head(self) -> ChatMessage:
@@ -230,6 +302,10 @@ class Service:
     def model_state(self) -> RoleState:
         """Where the chat model stands."""
         return self.models.state("chat")
+
+    def model_loading(self) -> bool:
+        """Whether it is being brought up without having to be fetched first."""
+        return self._bringing and self.model_state().phase not in {"absent", "fetching"}
 
     def model_words(self) -> str:
         """The same in words."""
@@ -257,12 +333,22 @@ class Service:
                 "model": self.model_words(),
                 "bridges": {name: dict(health) for name, health in self.hub.health().items()},
                 "feeds": {name: dict(health) for name, health in self.stream.health().items()},
+                **self.watch.words(),
+                **self._recorded(),
             }
             if state != said:
                 with contextlib.suppress(OSError):
                     write_json(self.folder.service_file, state)
                 said = state
             await asyncio.sleep(STATE_EVERY_S)
+
+    def _recorded(self) -> dict[str, Any]:
+        """How far the records go, for the next start."""
+        try:
+            return {} if in_server(self.settings) else {RECORDED: how_far(self.store.view())}
+        except StorageError as error:
+            self._trouble(error)
+            return {}
 
 
 def sample_bars() -> Mapping[str, Bars]:

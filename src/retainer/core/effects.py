@@ -137,9 +137,13 @@ class Turn:
     reply_to: str | None = None
     agent: str = ""
     kind: str = ""
+    source: str = ""
+    """Who brought the event: ``feed:<name>``, a channel, ``agent:<name>``, ``timer``, ``effect``."""
     commitments: frozenset[str] = field(default_factory=frozenset)
     """Digests of exact calls that code committed from the sender's message before anything untrusted was read."""
     spent: frozenset[str] = field(default_factory=frozenset)
+    wishes: int = 0
+    """Effects of this event so far that are neither reads nor replies."""
 
 
 class Permit:

@@ -157,6 +157,12 @@ class Context(Protocol):
         """Remove a timer, in the closing transaction."""
         ...
 
+    def step_aside(self) -> bool:
+        """``True``: this will take long, so end the handler now, with nothing queued. It begins again beside the lane,
+        after the others of the lane that stepped aside, while the lane goes on. ``False``: it does so already.
+        """
+        ...
+
     @property
     def interrupted(self) -> bool:
         """True once somebody asked this lane to finish early (``stop`` in the middle of a reply)."""
@@ -201,7 +207,10 @@ class LookupAdapter(Adapter, Protocol):
 
 
 class EditableAdapter(Adapter, Protocol):
-    """A placeholder first, then edits of the same message. ``execute`` edits ``effect.ref`` when there is one."""
+    """A placeholder first, then edits of the same message. ``execute`` edits ``effect.ref`` when there is one.
+
+    May also have ``reopen``: ``open`` after a try that may have shown a placeholder, of which no reference is known.
+    """
 
     async def open(self, effect: StoredEffect, permit: Permit) -> str:
         """Show the placeholder; returns its reference."""

@@ -170,10 +170,18 @@ class MemoryManager:
         return self.person(person).export()
 
     # --- forgetting --------------------------------------------------------------------------------------------------
-    def plan_forget(self, what: str, *, person: str = OWN, before: int | None = None) -> Forgetting:
+    def listed(self, *, person: str = OWN) -> list[int]:
+        """Which facts :meth:`about` lists, in its order, by their own lasting numbers."""
+        return [fact.number for fact in self.facts(person=person)]
+
+    def plan_forget(
+        self, what: str, *, person: str = OWN, before: int | None = None, shown: Sequence[int] | None = None
+    ) -> Forgetting:
         """What the wish ``what`` (“that”, “3”, “my birthday”, “everything about Oslo”, “everything”) comes down to.
 
-        Forgetting a fact erases the messages it was read from, or recall would bring it back. Nothing is changed yet.
+        A number is a line of the list ``shown`` (:meth:`listed`), which the person has before their eyes; by default,
+        of the list as it is now. Forgetting a fact erases the messages it was read from, or recall would bring it
+        back. Nothing is changed yet.
         """
         wish = " ".join(_WISH.sub("", what.strip(), count=1).strip(" .!?").split())
         memory = self.person(person)
@@ -182,7 +190,8 @@ class MemoryManager:
         if wish.casefold() in _LAST:
             return _plan(memory, person, memory.latest(before))
         if wish.isdigit():
-            return _plan(memory, person, _numbered(memory, int(wish)))
+            listed = self.listed(person=person) if shown is None else shown
+            return _plan(memory, person, _numbered(memory, listed, int(wish)))
         if match := _ABOUT.match(wish):
             topic = content_tokens(match["topic"])
             return _plan(memory, person, [*memory.matching(topic), *_facts_about(memory, topic)])
@@ -246,10 +255,12 @@ def _plan(memory: PersonMemory, person: str, sources: Sequence[str]) -> Forgetti
     return Forgetting(person=person, sources=distinct, facts=facts, found=bool(distinct))
 
 
-def _numbered(memory: PersonMemory, number: int) -> list[str]:
-    """Sources of the fact with this number and of those it superseded."""
+def _numbered(memory: PersonMemory, listed: Sequence[int], line: int) -> list[str]:
+    """Sources of the fact in this line of a list and of those it superseded."""
+    if not 1 <= line <= len(listed):
+        return []
     facts = memory.facts(past=True)
-    key = next((fact.key for fact in facts if fact.number == number), None)
+    key = next((fact.key for fact in facts if fact.number == listed[line - 1]), None)
     return [fact.source for fact in facts if fact.key == key]
 
 

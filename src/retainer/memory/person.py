@@ -135,11 +135,18 @@ class PersonMemory:
             "UPDATE card SET until = ? WHERE id = ?", [(end, row["id"]) for row, end in zip(rows, ends, strict=True)]
         )
 
-    def erase(self, sources: Collection[str], *, all_upto: int | None = None) -> Erased:
+    def holding(self, sources: Collection[str], texts: Collection[str]) -> list[str]:
+        """Those of ``sources`` that are here, and the sources of turns that hold one of ``texts``."""
+        wanted = set(sources)
+        with self.lock:
+            rows = self._db.execute("SELECT source, text FROM message ORDER BY id").fetchall()
+        return [row["source"] for row in rows if row["source"] in wanted or any(text in row["text"] for text in texts)]
+
+    def erase(self, sources: Collection[str], *, all_upto: int | None = None, shrink: bool = False) -> Erased:
         """Delete these turns, the facts read from them and every copy in neighbours and index; they never come back.
 
-        ``all_upto``: also everything of events up to this one. The file and its log are then read through for the
-        erased bytes.
+        ``all_upto``: also everything of events up to this one. ``shrink``: write the whole file anew. The file and its
+        log are then read through for the erased bytes.
         """
         with self.lock:
             with transaction(self._db):
@@ -151,7 +158,7 @@ class PersonMemory:
                 facts = sum(self._erase_row(row) for row in rows)
                 self._db.execute("DELETE FROM speaker WHERE name NOT IN (SELECT speaker FROM message)")
             if rows:
-                scrub(self._db, shrink=all_upto is not None)
+                scrub(self._db, shrink=shrink or all_upto is not None)
             return Erased(messages=len(rows), facts=facts, bytes_left=self._left([row["text"] for row in rows]))
 
     def _select_sources(self, sources: Collection[str], all_upto: int | None) -> list[sqlite3.Row]:

@@ -17,10 +17,13 @@ _FACT_LINE = re.compile(r"^\s*\d+\. .+ \(since \d{4}-\d{2}-\d{2}\)$")
 
 
 def facts_text(facts: Sequence[Fact]) -> str:
-    """Answer to “what do you know about me”: numbered, dated, each number usable with “forget”."""
+    """Answer to “what do you know about me”: numbered from 1, dated, each number usable with “forget”."""
     if not facts:
         return FACTS_EMPTY
-    lines = [f"{fact.number}. {_sentence(fact)} (since {fact.since.date().isoformat()})" for fact in facts]
+    lines = [
+        f"{number}. {_sentence(fact)} (since {fact.since.date().isoformat()})"
+        for number, fact in enumerate(facts, start=1)
+    ]
     return "\n".join([FACTS_TITLE, *lines, "Say “forget 3” to erase a line, or “forget everything about …”."])
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import asyncio
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final, TypeVar
@@ -13,7 +14,7 @@ from typing import Any, Final, TypeVar
 import structlog
 
 from retainer.core.clock import to_epoch
-from retainer.core.effects import Decision, EffectClass, EffectState, RepeatClass, StoredEffect
+from retainer.core.effects import Decision, EffectClass, EffectState, Permit, RepeatClass, StoredEffect
 from retainer.core.errors import InvalidInputError, NotSentError, RejectedError
 from retainer.core.labels import UNTRUSTED, Label
 from retainer.core.protocols import Store, Tx
@@ -21,6 +22,7 @@ from retainer.runtime import bodies, effects
 from retainer.runtime.auditing import Woken
 from retainer.runtime.inbox import last_seq, load_event
 from retainer.runtime.outbox import Outbox, failure_words
+from retainer.runtime.placement import placement_of
 from retainer.runtime.settings import RuntimeSettings
 from retainer.runtime.store import StorageError, savepoint
 
@@ -53,17 +55,26 @@ class Carrier:
 
     def __init__(self, store: Store, outbox: Outbox, settings: RuntimeSettings, woken: Callable[[Woken], None]) -> None:
         self._store = store
+        self._placement = placement_of(store)
         self._outbox = outbox
         self._settings = settings
         self._woken = woken
+        self.trouble: Callable[[StorageError], None] = lambda _error: None
+        """Told when work has to wait because the storage failed."""
         self._locks: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
 
-    def lock(self, queue: str) -> asyncio.Lock:
-        """Held while an effect of ``queue`` is being carried out."""
+    @asynccontextmanager
+    async def lock(self, queue: str) -> AsyncIterator[None]:
+        """Held while an effect of ``queue`` is being carried out, by this process or another one."""
         lock = self._locks.get(queue)
         if lock is None:
             lock = self._locks[queue] = asyncio.Lock()
-        return lock
+        async with lock, self._placement.held(f"queue:{queue}"):
+            yield
+
+    async def confirm(self) -> None:
+        """To be called right before something leaves: raises if another process has taken over meanwhile."""
+        await self._placement.confirm()
 
     async def attempt(self, key: str) -> StoredEffect | Later:
         """Carry ``key`` one step towards its end; returns it when it has ended."""
@@ -82,7 +93,11 @@ class Carrier:
             result = unit(tx, now)
             return result, before.join(self._outbox.settle(tx, mark, now))
 
-        result, woken = await self._store.write(whole)
+        try:
+            result, woken = await self._store.write(whole)
+        except StorageError as error:
+            self.trouble(error)
+            raise
         self._woken(woken)
         return result
 
@@ -111,8 +126,8 @@ class Carrier:
         return Started(self._with_ref(tx, effect, now), again)
 
     def _refusal(self, tx: Tx, effect: StoredEffect, now: datetime) -> str | None:
-        if effects.blocked_by_stop(tx, effect):
-            return effects.STOPPED
+        if reason := effects.blocked(tx, effect):
+            return reason
         verdict = self._outbox.guard.recheck(tx, effect, now)
         return None if verdict.decision is Decision.ALLOW else verdict.reason or "Not allowed any more."
 
@@ -155,7 +170,8 @@ class Carrier:
                     refused = await self.write(lambda tx, now: self._absent(tx, effect, now))
                     if refused is not None:
                         return refused
-                effect = await self._opened(adapter, effect)
+                effect = await self._opened(adapter, effect, again=started.again or effect.attempts > 0)
+                await self.confirm()
                 result = await adapter.execute(effect, self._outbox.guard.permit(effect))
         except RejectedError as error:
             reason = str(error)
@@ -173,11 +189,12 @@ class Carrier:
         refusal = self._refusal(tx, effect, now)
         return None if refusal is None else self._end(tx, effect, EffectState.REFUSED, now, refusal)
 
-    async def _opened(self, adapter: Any, effect: StoredEffect) -> StoredEffect:
+    async def _opened(self, adapter: Any, effect: StoredEffect, *, again: bool) -> StoredEffect:
         """An editable message starts as a placeholder whose reference is durable before anything is said in it."""
         if effect.repeat is not RepeatClass.EDITABLE or effect.ref is not None or not hasattr(adapter, "open"):
             return effect
-        ref: str = await adapter.open(effect, self._outbox.guard.permit(effect))
+        await self.confirm()
+        ref = await open_placeholder(adapter, effect, self._outbox.guard.permit(effect), again=again)
         await self.write(lambda tx, now: effects.set_ref(tx, effect.key, ref, now))
         return replace(effect, ref=ref)
 
@@ -202,7 +219,7 @@ class Carrier:
 
         def unit(tx: Tx, now: datetime) -> StoredEffect | Later:
             never = effect.repeat is RepeatClass.NONE
-            worn = effect.repeat is not RepeatClass.LOOKUP and effect.attempts + 1 >= self._settings.deliver_tries
+            worn = effect.attempts + 1 >= self._settings.deliver_tries
             if never or worn:
                 return self._end(tx, effect, EffectState.UNKNOWN, now, f"{_UNSURE} ({words})")
             return self._postpone(tx, effect, EffectState.SENDING, words, now)
@@ -261,6 +278,12 @@ class Carrier:
         if later.sent:
             return self._end(tx, effect, EffectState.UNKNOWN, now, f"{_UNSURE} ({later.reason})")
         return self._end(tx, effect, EffectState.REFUSED, now, f"It could not be sent: {later.reason}")
+
+
+async def open_placeholder(adapter: Any, effect: StoredEffect, permit: Permit, *, again: bool) -> str:
+    """The reference of a placeholder; ``again``: an earlier try may have shown one that the adapter can find."""
+    show = adapter.reopen if again and hasattr(adapter, "reopen") else adapter.open
+    return str(await show(effect, permit))
 
 
 def _ref(effect: StoredEffect, result: Any) -> str | None:

@@ -20,7 +20,7 @@ from retainer.core.protocols import Store, Tx, View
 from retainer.core.replies import split_address
 from retainer.core.values import Json
 from retainer.runtime import bodies, effects
-from retainer.runtime.carrier import Carrier, Later, Started
+from retainer.runtime.carrier import Carrier, Later, Started, open_placeholder
 from retainer.runtime.inbox import end_event, insert_event
 from retainer.runtime.journal import COMMIT, Journal, record_step
 from retainer.runtime.outbox import Outbox
@@ -40,8 +40,13 @@ class ParkError(RetainerError):
 class TurnContext:
     """:class:`~retainer.core.protocols.Context` over the journal of one event."""
 
-    def __init__(self, store: Store, outbox: Outbox, carrier: Carrier, journal: Journal) -> None:
+    def __init__(
+        self, store: Store, outbox: Outbox, carrier: Carrier, journal: Journal, *, aside: bool = False
+    ) -> None:
         self.event = journal.event
+        self.aside = aside
+        self.leaves = False
+        """Whether the handler stepped aside: nothing is closed, it begins again out of the lane's way."""
         self.parked: str | None = None
         """Why this event has to be parked, once that is known."""
         self._store = store
@@ -52,6 +57,7 @@ class TurnContext:
         self._names: set[str] = set()
         self._pending_commits: list[str] = []
         self._sent: dict[str, Effect] = {}
+        self._wishes = 0
         self._opened: dict[str, StoredEffect] = {}
         self._events: list[NewEvent] = []
         self._units: list[Callable[[Tx], Sequence[Effect] | None]] = []
@@ -84,8 +90,10 @@ class TurnContext:
             reply_to=reply_to,
             agent=self.event.agent,
             kind=self.event.kind,
+            source=self.event.source,
             commitments=frozenset(self._journal.commitments),
             spent=frozenset(self._journal.spent),
+            wishes=self._wishes,
         )
 
     @property
@@ -107,6 +115,7 @@ class TurnContext:
             if not recorded.fits(input_digest):
                 self._park(f"Step {name!r} was recorded for another input than the one it has now.")
             return cast("T", recorded.value)
+        await self._carrier.confirm()
         text = bodies.encode(await fn())
         value = json.loads(text)
 
@@ -138,10 +147,12 @@ class TurnContext:
         self._take_name("effect", effect.name)
         stored = self._journal.effects.get(effect.name)
         if stored is not None:
+            self._count(effect)
             if stored.digest != effect.digest:
                 self._park(f"Effect {effect.name!r} was recorded with other arguments than the ones it has now.")
             return await self._resume(stored)
         placed, begun = await self._write(lambda tx, now: self._place_call(tx, effect, now))
+        self._count(effect)
         if isinstance(begun, str):
             return Outcome(EffectState.ASKED, approval_id=begun)
         async with self._carrier.lock(placed.queue):
@@ -192,13 +203,13 @@ class TurnContext:
         adapter = self._outbox.adapters.get(effect.tool)
         if adapter is None or not hasattr(adapter, "open"):
             return
-        stored = self._journal.effects.get(effect.name)
+        known = stored = self._journal.effects.get(effect.name)
         if stored is None:
             stored = await self._write(lambda tx, now: self._place_open(tx, effect, now))
         if stored is None or stored.state is not EffectState.SENDING:
             return
         if stored.ref is None:
-            stored = await self._show(adapter, stored)
+            stored = await self._show(adapter, stored, again=known is not None)
         self._opened[effect.name] = stored
 
     def _place_open(self, tx: Tx, effect: Effect, now: datetime) -> StoredEffect | None:
@@ -218,10 +229,12 @@ class TurnContext:
             held=True,
         )
 
-    async def _show(self, adapter: Any, stored: StoredEffect) -> StoredEffect:
+    async def _show(self, adapter: Any, stored: StoredEffect, *, again: bool) -> StoredEffect:
         try:
             async with asyncio.timeout(10.0):
-                ref: str = await adapter.open(stored, self._outbox.guard.permit(stored))
+                await self._carrier.confirm()
+                permit = self._outbox.guard.permit(stored)
+                ref = await open_placeholder(adapter, stored, permit, again=again)
         except Exception as error:  # noqa: BLE001 - a missing placeholder is harmless, the reply itself will be sent
             log.info("placeholder_failed", tool=stored.tool, key=stored.key, kind=type(error).__name__)
             return stored
@@ -233,6 +246,7 @@ class TurnContext:
         if stored is None or stored.ref is None:
             return
         try:
+            await self._carrier.confirm()
             await self._outbox.adapters[stored.tool].update(stored, args)
         except Exception as error:  # noqa: BLE001 - an update that fails is made up for by the next or by the reply
             log.debug("update_failed", tool=stored.tool, key=stored.key, kind=type(error).__name__)
@@ -246,6 +260,11 @@ class TurnContext:
         self._sent[effect.name] = effect
 
     def emit(self, event: NewEvent) -> None:
+        if event.kind == "bar" or event.source.startswith("feed:"):
+            raise RefusedError(
+                "An agent cannot put market data into a lane: strategies' own orders rest on it.",
+                hint="Add a feed; its events come in through the runtime.",
+            )
         self._events.append(event)
 
     def apply(self, unit: Callable[[Tx], Sequence[Effect] | None]) -> None:
@@ -265,6 +284,11 @@ class TurnContext:
             event_seq=self.event.seq,
         )
 
+    def step_aside(self) -> bool:
+        if not self.aside:
+            self.leaves = True
+        return self.leaves
+
     def cancel_timer(self, name: str) -> None:
         self._timers[name] = None
 
@@ -282,6 +306,7 @@ class TurnContext:
         for effect in sent.values():
             turn = replace(self.turn, spent=frozenset(spent))
             stored = self._outbox.place(tx, effect, self.event, turn, now)
+            self._count(effect)
             if stored.state is EffectState.READY and effect.digest in self._journal.commitments:
                 spent.add(effect.digest)
         for event in self._events:
@@ -295,6 +320,10 @@ class TurnContext:
         self._outbox.release(tx, self.event, f"I have no answer. `explain {self.event.seq}` has the details.", now)
 
     # --- inside ------------------------------------------------------------------------------------------------------
+    def _count(self, effect: Effect) -> None:
+        if effect.effect_class is not EffectClass.READ and effect.queue != self.event.reply_to:
+            self._wishes += 1
+
     async def _write(self, unit: Callable[[Tx, datetime], T]) -> T:
         return await self._carrier.write(unit)
 

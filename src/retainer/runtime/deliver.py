@@ -12,7 +12,9 @@ from retainer.core.clock import Clock, to_epoch
 from retainer.core.errors import RetainerError
 from retainer.core.protocols import Row, Store
 from retainer.runtime.carrier import Carrier
+from retainer.runtime.placement import placement_of
 from retainer.runtime.store import StorageError
+from retainer.runtime.trace import cause_number, tracing
 
 log = structlog.get_logger(__name__)
 
@@ -29,13 +31,22 @@ class Deliverer:
     """A worker task per queue with work; it ends when the queue is empty."""
 
     def __init__(
-        self, store: Store, carrier: Carrier, clock: Clock, *, at_once: int, changed: Callable[[], None]
+        self,
+        store: Store,
+        carrier: Carrier,
+        clock: Clock,
+        *,
+        at_once: int,
+        changed: Callable[[], None],
+        delivers: Callable[[str], bool] | None = None,
     ) -> None:
         self._store = store
+        self._placement = placement_of(store)
         self._carrier = carrier
         self._clock = clock
         self._room = asyncio.Semaphore(at_once)
         self._changed = changed
+        self._delivers = delivers
         self._workers: dict[str, asyncio.Task[None]] = {}
         self._again: dict[str, asyncio.Event] = {}
         self._stopping = False
@@ -51,9 +62,13 @@ class Deliverer:
         for queue in queues:
             if queue in self._workers:
                 self._again[queue].set()
-            else:
+            elif self._may(queue):
                 self._again[queue] = asyncio.Event()
                 self._workers[queue] = asyncio.create_task(self._work(queue), name=f"deliver:{queue}")
+
+    def _may(self, queue: str) -> bool:
+        served = self._delivers is None or self._delivers(queue)
+        return served and not self._placement.elsewhere(f"queue:{queue}")
 
     async def stop(self, grace: float) -> None:
         """Finish what is being sent, for up to ``grace`` seconds; the rest is resolved at the next start."""
@@ -79,7 +94,8 @@ class Deliverer:
                 if wait > 0:
                     await _doze(again, wait)
                     continue
-                await self._deliver(queue, head["key"])
+                if not await self._deliver(queue, head["key"]):
+                    return
         finally:
             del self._workers[queue], self._again[queue]
             if again.is_set() and not self._stopping:
@@ -91,19 +107,31 @@ class Deliverer:
             return self._store.view().one(_HEAD, (queue,))
         except StorageError as error:
             log.warning("delivery_waits", error=error.message)
+            self._carrier.trouble(error)
             return {"key": "", "not_before": to_epoch(self._clock.now()) + _DOZE}
 
-    async def _deliver(self, queue: str, key: str) -> None:
+    async def _deliver(self, queue: str, key: str) -> bool:
+        """One attempt; ``False`` if another process delivers this queue."""
         try:
-            async with self._room, self._carrier.lock(queue):
-                await self._carrier.attempt(key)
+            async with self._room:
+                if not await self._placement.take(f"queue:{queue}"):
+                    return False
+                try:
+                    async with self._carrier.lock(queue):
+                        with tracing(self._store.view(), cause_number(key), key=key):
+                            await self._carrier.attempt(key)
+                finally:
+                    self._placement.leave(f"queue:{queue}")
         except RetainerError as error:
             log.warning("delivery_failed", key=key, error=error.message)
+            if isinstance(error, StorageError):
+                self._carrier.trouble(error)
             await asyncio.sleep(_DOZE)
         except Exception:  # a guard or adapter bug: the other queues go on, this one tries again
             log.exception("delivery_failed", key=key)
             await asyncio.sleep(_DOZE)
         self._changed()
+        return True
 
 
 async def _doze(again: asyncio.Event, seconds: float) -> None:

@@ -19,6 +19,7 @@ from retainer.core.protocols import Row, Tx, View
 from retainer.runtime import bodies
 from retainer.runtime.control import read_control
 from retainer.runtime.inbox import insert_event
+from retainer.runtime.safe_mode import kept_back
 
 ERASED = "(erased)"
 STOPPED = "Stopped: orders are refused until you say resume."
@@ -166,7 +167,10 @@ def insert_effect(
 
 
 def complete(tx: Tx, key: str, effect: Effect, state: EffectState, now: datetime, reason: str = "") -> StoredEffect:
-    """Give an opened placeholder its final content and hand it to the deliverer (its reference stays)."""
+    """Give an opened placeholder its final content and hand it to the deliverer (its reference stays).
+
+    Without a reference it may have been shown all the same: that counts as an attempt, so that it is looked for first.
+    """
     told = effect.args.get("text") == effect.summary
     for row in tx.query("SELECT args_id, summary_id FROM effect WHERE key = ?", (key,)):
         for body_id in (row["args_id"], row["summary_id"]):
@@ -174,6 +178,7 @@ def complete(tx: Tx, key: str, effect: Effect, state: EffectState, now: datetime
                 bodies.erase(tx, body_id)
     tx.execute(
         "UPDATE effect SET args_id = ?, summary_id = ?, label = ?, reply_to = ?, approver_lane = ?, state = ?,"
+        " attempts = attempts + CASE WHEN ref IS NULL THEN 1 ELSE 0 END,"
         " held = 0, was_asked = ?, reason = ?, audited = 0, updated_at = ? WHERE key = ?",
         (
             bodies.put(tx, dict(effect.args)),
@@ -196,8 +201,8 @@ def make_ready(tx: Tx, key: str, now: datetime) -> bool:
     effect = find(tx, key)
     if effect is None or effect.state is not EffectState.ASKED:
         return False
-    if blocked_by_stop(tx, effect):
-        end(tx, key, EffectState.REFUSED, now, reason=STOPPED)
+    if reason := blocked(tx, effect):
+        end(tx, key, EffectState.REFUSED, now, reason=reason)
         return False
     _set_state(tx, key, EffectState.READY, now)
     return True
@@ -224,10 +229,13 @@ def refuse_orders(tx: Tx, reason: str, now: datetime, *, protective_too: bool = 
     return len(doomed)
 
 
-def blocked_by_stop(view: View, effect: Effect) -> bool:
-    """Whether *stop* forbids this effect whatever the guard says: an order that does not protect."""
+def blocked(view: View, effect: Effect) -> str:
+    """Why this effect is forbidden whatever the guard says, ``""`` if it is not.
+
+    *stop* forbids every order that does not protect, safe mode every order and what is older than the restore.
+    """
     money = effect.effect_class is EffectClass.MONEY and not effect.args.get("protective")
-    return money and read_control(view).stopped
+    return STOPPED if money and read_control(view).stopped else kept_back(view, effect)
 
 
 def claim(tx: Tx, key: str, now: datetime) -> bool:
@@ -283,7 +291,7 @@ def end(
         ),
     )
     stored = by_key(tx, key)
-    if not row["held"]:
+    if row["held"] != 1:  # nobody waits for it: its outcome is an event
         _tell_outcome(tx, stored, was_asked=bool(row["was_asked"]), now=now)
     return stored
 

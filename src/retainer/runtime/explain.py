@@ -168,8 +168,9 @@ def recent(
     """The latest events that fit, newest first, each with its effects in short; for ``log``."""
     rows = view.query(
         "SELECT seq, kind, agent, lane, sender, state, attempts, received_at, done_at, body_id FROM event WHERE seq < ?"
-        " AND (? IS NULL OR lane = ?) AND (? IS NULL OR agent = ?) AND (? IS NULL OR kind = ?)"
-        " AND (? IS NULL OR state = ?) ORDER BY seq DESC LIMIT ?",
+        " AND (CAST(? AS TEXT) IS NULL OR lane = ?) AND (CAST(? AS TEXT) IS NULL OR agent = ?)"
+        " AND (CAST(? AS TEXT) IS NULL OR kind = ?)"
+        " AND (CAST(? AS TEXT) IS NULL OR state = ?) ORDER BY seq DESC LIMIT ?",
         (2**62 if before is None else before, lane, lane, agent, agent, kind, kind, state, state, limit),
     )
     return [

@@ -77,24 +77,36 @@ def select_events(view: View, where: str, params: tuple[object, ...] = (), *, li
     return [to_event(row) for row in rows]
 
 
-def next_of_lane(tx: Tx, lane: str, now: float) -> tuple[Row | None, float]:
-    """Claim the next waiting event of ``lane``: urgent ones first, then the oldest.
+def next_of_lane(tx: Tx, lane: str, now: float, *, aside: bool = False, run: str = "") -> tuple[Row | None, float]:
+    """Claim the next waiting event of ``lane``, or of those in it that stepped ``aside``: urgent ones first, then the
+    oldest.
 
     Returns the row and 0, ``(None, seconds)`` when the next one is backing off, ``(None, -1)`` when none waits. The
-    claim counts the attempt and fixes ``begun_at``, the event's recorded *now*.
+    claim counts the attempt and fixes ``begun_at``, the event's recorded *now*. ``run`` names this run of the service;
+    an event that another run left in the middle counts one death more.
     """
     head = tx.one(
-        "SELECT seq, not_before FROM event WHERE lane = ? AND state = 'waiting' ORDER BY urgent DESC, seq LIMIT 1",
-        (lane,),
+        "SELECT seq, not_before FROM event WHERE lane = ? AND state = 'waiting' AND aside = ?"
+        " ORDER BY urgent DESC, seq LIMIT 1",
+        (lane, int(aside)),
     )
     if head is None:
         return None, -1.0
     if head["not_before"] > now:
         return None, float(head["not_before"] - now)
     tx.execute(
-        "UPDATE event SET attempts = attempts + 1, begun_at = COALESCE(begun_at, ?) WHERE seq = ?", (now, head["seq"])
+        "UPDATE event SET attempts = attempts + 1, begun_at = COALESCE(begun_at, ?),"
+        " deaths = deaths + CASE WHEN running IN ('', ?) THEN 0 ELSE 1 END, running = ? WHERE seq = ?",
+        (now, run, run, head["seq"]),
     )
     return tx.one(f"{_COLUMNS} WHERE e.seq = ?", (head["seq"],)), 0.0
+
+
+def step_aside(tx: Tx, seq: int) -> None:
+    """Take a waiting event out of its lane's way; the handling that found this out does not count as an attempt."""
+    tx.execute(
+        "UPDATE event SET aside = 1, attempts = attempts - 1, running = '' WHERE seq = ? AND state = 'waiting'", (seq,)
+    )
 
 
 def end_event(tx: Tx, seq: int, state: str, now: float, error: str | None = None) -> bool:
@@ -110,7 +122,8 @@ def end_event(tx: Tx, seq: int, state: str, now: float, error: str | None = None
 def retry_event(tx: Tx, seq: int, not_before: float, error: str) -> None:
     """Count a failure of the handler and let the event wait until ``not_before``."""
     tx.execute(
-        "UPDATE event SET failures = failures + 1, not_before = ?, error_id = ? WHERE seq = ? AND state = 'waiting'",
+        "UPDATE event SET failures = failures + 1, not_before = ?, error_id = ?, running = ''"
+        " WHERE seq = ? AND state = 'waiting'",
         (not_before, bodies.put(tx, error), seq),
     )
 
@@ -124,11 +137,21 @@ def requeue(tx: Tx, seq: int) -> bool:
         "UPDATE effect SET key = key || '~' || id, name = name || '~' || id WHERE event_seq = ? AND own = 1", (seq,)
     )
     changed = tx.execute(
-        "UPDATE event SET state = 'waiting', failures = 0, not_before = 0, done_at = NULL"
+        "UPDATE event SET state = 'waiting', failures = 0, not_before = 0, done_at = NULL, running = '', deaths = 0"
         " WHERE seq = ? AND state IN ('dead', 'parked')",
         (seq,),
     )
     return changed > 0
+
+
+def set_running(tx: Tx, seq: int, run: str) -> None:
+    """Note that ``run`` is handling a waiting event; an empty one, that nobody is."""
+    tx.execute("UPDATE event SET running = ? WHERE seq = ? AND state = 'waiting'", (run, seq))
+
+
+def leave_unfinished(tx: Tx, run: str) -> int:
+    """This run ends in order: what it was handling was not what ended it. Returns how many events that are."""
+    return tx.execute("UPDATE event SET running = '' WHERE running = ? AND state = 'waiting'", (run,))
 
 
 def last_seq(view: View) -> int:

@@ -53,13 +53,15 @@ class Journal:
     """Approval ids of effects that were asked, by name."""
     rows: int = 0
     """How many step rows there are."""
+    deaths: int = 0
+    """How often the service ended in the middle of it."""
 
 
 def load_journal(view: View, row: Row) -> Journal:
     """Fold the rows of the event in ``row`` (with ``body_json`` and ``begun_at``)."""
     event = to_event(row)
-    journal = Journal(event, from_epoch(row["begun_at"]), row["failures"], event.label)
-    if event.attempts <= 1:
+    journal = Journal(event, from_epoch(row["begun_at"]), row["failures"], event.label, deaths=row["deaths"])
+    if event.attempts <= 1 and not row["aside"]:
         return journal
     for step in steps_of(view, event.seq):
         journal.rows += 1

@@ -1,13 +1,18 @@
-"""Lanes: one event at a time within a lane, lanes side by side."""
+"""Lanes: one event at a time within a lane, lanes side by side.
+
+A lane has two tracks. An event whose handler steps aside, because it needs something slow such as a model, goes on in
+the second one, again one at a time and in order; the first track goes on with what comes after it.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import secrets
 import traceback
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Final, TypeAlias
 
 import structlog
 
@@ -17,23 +22,27 @@ from retainer.core.events import Event
 from retainer.core.protocols import Agent, Store, Tx
 from retainer.runtime.carrier import Carrier
 from retainer.runtime.context import TurnContext
-from retainer.runtime.inbox import end_event, next_of_lane, retry_event
+from retainer.runtime.inbox import end_event, leave_unfinished, next_of_lane, retry_event, set_running, step_aside
 from retainer.runtime.journal import Journal, load_journal
 from retainer.runtime.outbox import Outbox, failure_words
+from retainer.runtime.placement import placement_of
 from retainer.runtime.settings import RuntimeSettings
 from retainer.runtime.store import StorageError
+from retainer.runtime.trace import tracing
 
 log = structlog.get_logger(__name__)
 
 CONTROL: Final = "control"
 """The lane that never waits for room."""
 _DOZE: Final = 1.0
-_LANES = "SELECT DISTINCT lane FROM event WHERE state = 'waiting'"
+_LANES = "SELECT DISTINCT lane, aside FROM event WHERE state = 'waiting'"
+_Track: TypeAlias = tuple[str, bool]
+"""A lane's name, and whether those that stepped aside are meant."""
 
 
 @dataclass(slots=True)
 class _Lane:
-    """A lane with work."""
+    """A track of a lane with work."""
 
     again: asyncio.Event
     task: asyncio.Task[None] | None = None
@@ -53,40 +62,50 @@ class Lanes:
         changed: Callable[[], None],
     ) -> None:
         self._store = store
+        self._placement = placement_of(store)
         self._outbox = outbox
         self._carrier = carrier
         self._agents = agents
         self._settings = settings
         self._changed = changed
         self._room = asyncio.Semaphore(settings.lanes)
-        self._lanes: dict[str, _Lane] = {}
+        self._lanes: dict[_Track, _Lane] = {}
+        self._run = secrets.token_hex(8)
+        self._suspects = {False: asyncio.Lock(), True: asyncio.Lock()}
+        """By track: what stepped aside may take minutes, and nobody else is to wait for it."""
         self._stopping = False
 
     @property
     def active(self) -> tuple[str, ...]:
         """Lanes that are being handled now."""
-        return tuple(sorted(name for name, lane in self._lanes.items() if lane.context is not None))
+        return tuple(sorted({name for (name, _), lane in self._lanes.items() if lane.context is not None}))
 
     def scan(self) -> None:
         """Wake every lane that has waiting events."""
-        self.wake(row["lane"] for row in self._store.view().query(_LANES))
+        self._wake((row["lane"], bool(row["aside"])) for row in self._store.view().query(_LANES))
 
     def wake(self, lanes: Iterable[str]) -> None:
-        """There may be events in ``lanes``."""
+        """There may be new events in ``lanes``."""
+        self._wake((name, False) for name in lanes)
+
+    def _wake(self, tracks: Iterable[_Track]) -> None:
         if self._stopping:
             return
-        for name in lanes:
-            lane = self._lanes.get(name)
+        for track in tracks:
+            lane = self._lanes.get(track)
             if lane is None:
-                lane = self._lanes[name] = _Lane(asyncio.Event())
-                lane.task = asyncio.create_task(self._work(name, lane), name=f"lane:{name}")
+                if self._placement.elsewhere(f"lane:{track[0]}"):
+                    continue
+                lane = self._lanes[track] = _Lane(asyncio.Event())
+                lane.task = asyncio.create_task(self._work(track, lane), name=f"lane:{track[0]}")
             lane.again.set()
 
     def interrupt(self, name: str) -> None:
-        """Ask the handler running in the lane to finish early; nothing happens if none runs."""
-        lane = self._lanes.get(name)
-        if lane is not None and lane.context is not None:
-            lane.context.interrupt()
+        """Ask the handlers running in the lane to finish early; nothing happens if none runs."""
+        for aside in (False, True):
+            lane = self._lanes.get((name, aside))
+            if lane is not None and lane.context is not None:
+                lane.context.interrupt()
 
     def halt(self) -> None:
         """Claim no more."""
@@ -103,48 +122,86 @@ class Lanes:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        try:
+            await self._store.write(lambda tx: leave_unfinished(tx, self._run))
+        except StorageError as error:
+            log.warning("lanes_left", error=error.message)
 
-    async def _work(self, name: str, lane: _Lane) -> None:
+    async def _work(self, track: _Track, lane: _Lane) -> None:
         try:
             while not self._stopping:
                 lane.again.clear()
-                wait = await self._turn(name, lane)
+                wait = await self._turn(track, lane)
                 self._changed()
                 if wait < 0 and not lane.again.is_set():
                     return
                 if wait > 0:
                     await _doze(lane.again, wait)
         finally:
-            del self._lanes[name]
+            del self._lanes[track]
             self._changed()
 
-    async def _turn(self, name: str, lane: _Lane) -> float:
+    async def _turn(self, track: _Track, lane: _Lane) -> float:
         """Handle the next event. Returns seconds to wait before looking again, negative when the lane is empty."""
         try:
-            if name == CONTROL:
-                return await self._next(name, lane)
+            if track[0] == CONTROL:
+                return await self._here(track, lane)
             async with self._room:
-                return await self._next(name, lane)
+                return await self._here(track, lane)
         except StorageError as error:
-            log.warning("lane_waits", lane=name, error=error.message)
+            log.warning("lane_waits", lane=track[0], error=error.message)
+            self._carrier.trouble(error)
             return _DOZE
         finally:
             lane.context = None
 
-    async def _next(self, name: str, lane: _Lane) -> float:
+    async def _here(self, track: _Track, lane: _Lane) -> float:
+        """The same, unless another process handles this lane."""
+        place = f"lane:{track[0]}"
+        if not await self._placement.take(place):
+            return -1.0
+        try:
+            return await self._next(track, lane)
+        finally:
+            self._placement.leave(place)
+
+    async def _next(self, track: _Track, lane: _Lane) -> float:
         if self._stopping:
             return -1.0
-        journal, wait = await self._store.write(lambda tx: self._claim(tx, name))
+        journal, wait = await self._store.write(lambda tx: self._claim(tx, track))
         while journal is not None:
-            context = lane.context = TurnContext(self._store, self._outbox, self._carrier, journal)
-            journal, wait = await self._handle(context, journal)
+            context = lane.context = TurnContext(self._store, self._outbox, self._carrier, journal, aside=track[1])
+            with tracing(self._store.view(), journal.event.seq):
+                if journal.deaths:
+                    journal, wait = await self._handle_alone(context, journal)
+                else:
+                    journal, wait = await self._handle(context, journal)
+                _tell(context.event)
             self._changed()
         return wait
 
-    def _claim(self, tx: Tx, lane: str) -> tuple[Journal | None, float]:
+    def _claim(self, tx: Tx, track: _Track) -> tuple[Journal | None, float]:
         """The next event with its records, or how long to wait for it (negative: none waits)."""
-        row, wait = next_of_lane(tx, lane, to_epoch(self._outbox.clock.now()))
-        return (None if row is None else load_journal(tx, row)), wait
+        while True:
+            now = self._outbox.clock.now()
+            row, wait = next_of_lane(tx, track[0], to_epoch(now), aside=track[1], run=self._run)
+            journal = None if row is None else load_journal(tx, row)
+            if journal is None or not journal.deaths:
+                return journal, wait
+            if journal.deaths < self._settings.crashes:
+                set_running(tx, journal.event.seq, "")
+                return journal, wait
+            words = f"this program ended {journal.deaths} times in the middle of it"
+            log.error("event_parked", seq=journal.event.seq, agent=journal.event.agent, deaths=journal.deaths)
+            self._end(tx, journal.event, "parked", words, words, now)
+
+    async def _handle_alone(self, context: TurnContext, journal: Journal) -> tuple[Journal | None, float]:
+        """The service ended in the middle of this event: one such event at a time, so that only the one at fault is
+        there when it happens again."""
+        async with self._suspects[context.aside]:
+            await self._store.write(lambda tx: set_running(tx, context.event.seq, self._run))
+            log.info("event_reentered", agent=context.event.agent, deaths=journal.deaths)
+            return await self._handle(context, journal)
 
     async def _handle(self, context: TurnContext, journal: Journal) -> tuple[Journal | None, float]:
         """Handle one event and close it; the closing transaction claims the next one too."""
@@ -154,6 +211,10 @@ class Lanes:
             if agent is None:
                 raise NotFoundError(f"There is no agent named {event.agent}.", hint="Check the configuration.")
             await agent.handle(context, event)
+            if context.parked is None and context.leaves:
+                following = await self._carrier.write(lambda tx, _now: self._leave(tx, event))
+                self._wake([(event.lane, True)])
+                return following
             if context.parked is None:
                 return await self._carrier.write(lambda tx, now: self._close(tx, now, context))
         except StorageError:
@@ -172,9 +233,16 @@ class Lanes:
 
     def _close(self, tx: Tx, now: datetime, context: TurnContext) -> tuple[Journal | None, float]:
         context.close(tx, now)
+        return self._following(tx, (context.event.lane, context.aside))
+
+    def _leave(self, tx: Tx, event: Event) -> tuple[Journal | None, float]:
+        step_aside(tx, event.seq)
+        return self._following(tx, (event.lane, False))
+
+    def _following(self, tx: Tx, track: _Track) -> tuple[Journal | None, float]:
         if self._stopping or self._room.locked():  # others wait for room: go to the end of the queue
             return None, 0.0
-        return self._claim(tx, context.event.lane)
+        return self._claim(tx, track)
 
     def _cancelled(self) -> bool:
         """Whether it is this lane that is being cancelled, not something its handler waited for."""
@@ -202,6 +270,14 @@ class Lanes:
         text = f"{told}: {words.rstrip('. ')}; `explain {event.seq}` has the details."
         self._outbox.notice(tx, event, state, text, now)
         self._outbox.release(tx, event, text, now)
+
+
+def _tell(event: Event) -> None:
+    """A line for what people sent and for what was taken up again; bars and timers would drown them."""
+    level = log.info if event.sender or event.attempts > 1 else log.debug
+    level(
+        "event_handled", agent=event.agent, kind=event.kind, lane=event.lane.partition(":")[0], attempts=event.attempts
+    )
 
 
 async def _doze(again: asyncio.Event, seconds: float) -> None:

@@ -11,8 +11,8 @@ from typing import Any
 
 from retainer.core.errors import InvalidInputError, NotFoundError
 from retainer.core.protocols import Migration
+from retainer.runtime.sqlite_session import damaged, storage_error
 from retainer.runtime.store import NewerDatabaseError, StorageError
-from retainer.runtime.writer import damaged, storage_error
 
 _APPLIED = "CREATE TABLE IF NOT EXISTS migration (name TEXT PRIMARY KEY, applied_at REAL NOT NULL)"
 
@@ -96,13 +96,13 @@ def _prepare(
         connection.execute("PRAGMA journal_size_limit=16777216")
         if unclean or path.stat().st_size <= _CHECKED_ALWAYS:
             _check(connection, path)
-    missing = _missing(connection, path, migrations)
-    if missing and not owner:
+    todo = _missing(connection, path, migrations)
+    if todo and not owner:
         raise StorageError(
-            f"The database {path} needs {len(missing)} changes first.", hint="Restart the service: `retainer up`."
+            f"The database {path} needs {len(todo)} changes first.", hint="Restart the service: `retainer up`."
         )
-    if missing:
-        _migrate(connection, path, missing)
+    if todo:
+        _migrate(connection, path, todo)
 
 
 def _check(connection: sqlite3.Connection, path: Path) -> None:
@@ -116,23 +116,30 @@ def _missing(connection: sqlite3.Connection, path: Path, migrations: Sequence[Mi
     if "migration" not in tables:
         return list(migrations)
     applied = {r["name"] for r in connection.execute("SELECT name FROM migration")}
+    return missing(applied, migrations, str(path))
+
+
+def missing(applied: set[str] | None, migrations: Sequence[Migration], where: str) -> list[Migration]:
+    """Those of ``migrations`` that the database ``where`` lacks. Raises :class:`NewerDatabaseError`."""
+    if applied is None:
+        return list(migrations)
     unknown = sorted(name for name in applied - {m.name for m in migrations} if not name.startswith(FURTHER))
     if unknown:
         raise NewerDatabaseError(
-            f"The database {path} was written by a newer version (it has {', '.join(unknown)}).",
+            f"The database {where} was written by a newer version (it has {', '.join(unknown)}).",
             hint="Install that version again, or put a copy from before the upgrade in its place.",
         )
     return [m for m in migrations if m.name not in applied]
 
 
-def _migrate(connection: sqlite3.Connection, path: Path, missing: Sequence[Migration]) -> None:
+def _migrate(connection: sqlite3.Connection, path: Path, todo: Sequence[Migration]) -> None:
     used = connection.execute("SELECT COUNT(*) AS n FROM sqlite_master WHERE type = 'table'").fetchone()["n"]
     if used:
-        backup(connection, path, "before-" + missing[-1].name.replace("/", "-"))
+        backup(connection, path, "before-" + todo[-1].name.replace("/", "-"))
     connection.execute("BEGIN IMMEDIATE")
     try:
         connection.execute(_APPLIED)
-        for migration in missing:
+        for migration in todo:
             for statement in statements(migration.sql):
                 connection.execute(statement)
             connection.execute(

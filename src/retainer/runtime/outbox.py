@@ -42,8 +42,8 @@ class Outbox:
         """The guard's answer, after what the runtime itself enforces."""
         if effect.tool not in self.adapters:
             return Verdict(Decision.DENY, f"Nothing here can do {effect.tool}.")
-        if effects.blocked_by_stop(tx, effect):
-            return Verdict(Decision.DENY, effects.STOPPED)
+        if reason := effects.blocked(tx, effect):
+            return Verdict(Decision.DENY, reason)
         return self.guard.check(tx, effect, turn, now)
 
     def place(
@@ -92,7 +92,7 @@ class Outbox:
         channel, chat_id = split_address(card.address)
         body = {"command": "expire", "approval": card.approval_id, "text": "", "channel": channel, "chat_id": chat_id}
         timer = Timer(
-            lane=f"chat:{card.address}",
+            lane="control",  # a card expires on time, whatever its conversation is busy with
             name=f"expire:{card.approval_id}",
             agent=self._approver,
             at=card.expires_at,

@@ -19,6 +19,7 @@ from retainer.runtime.explain import Depth, depth
 from retainer.runtime.inbox import insert_event
 from retainer.runtime.lanes import Lanes
 from retainer.runtime.outbox import Outbox
+from retainer.runtime.placement import placement_of
 from retainer.runtime.settings import RuntimeSettings
 from retainer.runtime.store import StorageError
 from retainer.runtime.timers import TimerLoop
@@ -51,10 +52,13 @@ class Runtime:
         self._adapters: dict[str, Any] = {}
         self._outbox = Outbox(guard, clock, self._adapters, approver)
         self._carrier = Carrier(store, self._outbox, self._settings, self._woken)
+        self._delivers: Callable[[str], bool] | None = None
         self._lanes: Lanes | None = None
         self._deliverer: Deliverer | None = None
         self._timers: TimerLoop | None = None
         self._timer_task: asyncio.Task[None] | None = None
+        self._recovery: asyncio.Task[None] | None = None
+        self._placement = placement_of(store)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._changes = asyncio.Event()
 
@@ -69,6 +73,17 @@ class Runtime:
         """Have ``adapter`` carry out the effects of ``tool`` (exact name). Replaces an earlier one."""
         self._adapters[tool] = adapter
 
+    def serve_queues(self, delivers: Callable[[str], bool]) -> None:
+        """Deliver only those queues of which ``delivers`` says so; another process on this database must do the rest.
+
+        To be called before :meth:`start`.
+        """
+        self._delivers = delivers
+
+    def on_trouble(self, call: Callable[[StorageError], None]) -> None:
+        """Have ``call`` run, on the loop, whenever work has to wait because the storage failed."""
+        self._carrier.trouble = call
+
     @property
     def agents(self) -> tuple[Agent, ...]:
         """The agents, in the order they were added."""
@@ -80,17 +95,26 @@ class Runtime:
         if self._loop is not None:
             raise InvalidInputError("This runtime runs already.")
         self._loop = asyncio.get_running_loop()
-        self._lanes = Lanes(self.store, self._outbox, self._carrier, self._agents, self._settings, self._changed)
-        self._deliverer = Deliverer(
-            self.store, self._carrier, self.clock, at_once=self._settings.deliveries, changed=self._changed
-        )
-        self._timers = TimerLoop(self.store, self.clock, self._outbox.settle, self._woken)
-        self._timer_task = asyncio.create_task(self._timers.run(), name="timers")
+        self._placement.on_lost(self._from_session)
+        self._begin()
         watch = getattr(self.store, "on_change", None)
         if watch is not None:
             watch(self._from_writer)
         await self._carrier.write(lambda _tx, _now: None)
         self._look()
+
+    def _begin(self) -> None:
+        self._lanes = Lanes(self.store, self._outbox, self._carrier, self._agents, self._settings, self._changed)
+        self._deliverer = Deliverer(
+            self.store,
+            self._carrier,
+            self.clock,
+            at_once=self._settings.deliveries,
+            changed=self._changed,
+            delivers=self._delivers,
+        )
+        self._timers = TimerLoop(self.store, self.clock, self._outbox.settle, self._woken)
+        self._timer_task = asyncio.create_task(self._timers.run(), name="timers")
 
     async def stop(self, grace: float = 10.0) -> None:
         """Claim no more, let running handlers and deliveries finish for up to ``grace`` seconds, cancel the rest.
@@ -103,6 +127,15 @@ class Runtime:
         watch = getattr(self.store, "on_change", None)
         if watch is not None:
             watch(None)
+        self._placement.on_lost(None)
+        if self._recovery is not None:
+            self._recovery.cancel()
+            await asyncio.gather(self._recovery, return_exceptions=True)
+            self._recovery = None
+        await self._halt(grace)
+
+    async def _halt(self, grace: float) -> None:
+        loop = asyncio.get_running_loop()
         ends = loop.time() + grace
         if self._lanes is not None:
             self._lanes.halt()
@@ -114,6 +147,30 @@ class Runtime:
         if self._deliverer is not None:
             await self._deliverer.stop(max(0.0, ends - loop.time()))
         self._lanes = self._deliverer = self._timers = self._timer_task = None
+
+    def _from_session(self) -> None:
+        """On any thread: the locks of this process were lost, and with them its lanes."""
+        loop = self._loop
+        if loop is not None:
+            try:
+                loop.call_soon_threadsafe(self._lost)
+            except RuntimeError:
+                log.debug("loop_closed")
+
+    def _lost(self) -> None:
+        if self._loop is not None and (self._recovery is None or self._recovery.done()):
+            self._recovery = asyncio.create_task(self._recover(), name="recovery")
+
+    async def _recover(self) -> None:
+        """End what ran under the lost locks, without a moment's grace: others may be handling the same events by now.
+
+        Only then may this process write again, and take what is free.
+        """
+        log.warning("place_lost", lanes=len(self._lanes.active) if self._lanes else 0)
+        await self._halt(0.0)
+        self._placement.resume()
+        self._begin()
+        self._look()
 
     # --- RuntimeHandle -----------------------------------------------------------------------------------------------
     async def receive(self, *events: NewEvent, also: Callable[[Tx], None] | None = None) -> list[Receipt]:
@@ -154,7 +211,8 @@ class Runtime:
         if waiting is not None:
             return True
         unsent = view.one(
-            "SELECT id FROM effect WHERE state IN ('ready', 'sending') AND (? IS NULL OR lane = ?)"
+            "SELECT id FROM effect WHERE state IN ('ready', 'sending') AND held <> 2"
+            " AND (CAST(? AS TEXT) IS NULL OR lane = ?)"
             " AND NOT (effect_class = 'communicate' AND queue IN"
             " (SELECT queue FROM effect WHERE state IN ('ready', 'sending') AND not_before > ?)) LIMIT 1",
             (lane, lane, to_epoch(self.clock.now())),
@@ -198,5 +256,6 @@ class Runtime:
             self._deliverer.scan()
         except StorageError as error:
             log.warning("look_failed", error=error.message)
+            self._carrier.trouble(error)
         self._timers.wake()
         self._changed()

@@ -122,7 +122,21 @@ CREATE TABLE control (
 CREATE INDEX control_unaudited ON control (id) WHERE audited = 0;
 """
 
-MIGRATIONS: tuple[Migration, ...] = (Migration(name="runtime/001", sql=_FIRST),)
+_ASIDE = "ALTER TABLE event ADD COLUMN aside INTEGER NOT NULL DEFAULT 0;"
+
+_DEATHS = """
+ALTER TABLE event ADD COLUMN running TEXT NOT NULL DEFAULT '';
+ALTER TABLE event ADD COLUMN deaths INTEGER NOT NULL DEFAULT 0;
+"""
+
+MIGRATIONS: tuple[Migration, ...] = (
+    Migration(name="runtime/001", sql=_FIRST),
+    Migration(name="runtime/002", sql=_ASIDE),
+    Migration(name="runtime/003", sql=_DEATHS),
+)
 """``event.state``: waiting, done, dead, parked. ``effect.held`` = 1: owned by the running handler (a call or an open
 placeholder), the deliverer leaves it alone. ``effect.audited`` = 0: its present state is not in the audit yet.
-``effect.own`` = 1: said by the runtime itself because the handler could not."""
+``effect.own`` = 1: said by the runtime itself because the handler could not. ``event.aside`` = 1: its handler stepped
+aside, so it is handled after the others of its lane that did, while the lane goes on. ``event.running``: the run of
+the service that is handling it, ``event.deaths``: how often such a run ended in the middle of it. ``event.state``
+*kept* and ``effect.held`` = 2: kept back by safe mode."""

@@ -22,7 +22,7 @@ class NewerDatabaseError(StorageError):
 
 
 @contextmanager
-def savepoint(tx: Tx, name: str = "inner") -> Iterator[None]:
+def savepoint(tx: Tx, name: str = "part") -> Iterator[None]:
     """Undo only what happens inside when it raises; the surrounding unit goes on."""
     tx.execute(f"SAVEPOINT {name}")
     try:

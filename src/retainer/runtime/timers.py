@@ -19,6 +19,7 @@ from retainer.core.values import Json
 from retainer.runtime import bodies
 from retainer.runtime.auditing import SettleWith, Woken
 from retainer.runtime.inbox import insert_event, last_seq
+from retainer.runtime.safe_mode import SILENT
 from retainer.runtime.store import StorageError
 
 Misfire = Literal["once", "skip"]
@@ -28,6 +29,11 @@ _GATHER: Final = 0.02
 """Seconds in which wake-ups are gathered before the database is read."""
 _LONGEST: Final = 1.0
 """Longest sleep, in seconds: the clock may be set, and a machine may wake up."""
+
+_AWAKE: Final = "event_seq > COALESCE((SELECT CAST(value AS BIGINT) FROM meta WHERE key = ?), -1)"
+"""Not one of those that safe mode keeps silent; takes :data:`~retainer.runtime.safe_mode.SILENT`."""
+_DUE: Final = f" WHERE t.next_at <= ? AND t.{_AWAKE} ORDER BY t.next_at, t.name LIMIT 200"
+_NEXT: Final = f"SELECT MIN(next_at) AS next_at FROM timer WHERE {_AWAKE}"  # noqa: S608 - constant
 
 log = structlog.get_logger(__name__)
 
@@ -56,7 +62,11 @@ class Timer:
 
 
 def next_time(cron: str, zone: str, after: datetime) -> datetime:
-    """The next instant of ``cron`` in ``zone`` after ``after``. Raises :class:`InvalidInputError`."""
+    """The next instant of ``cron`` in ``zone`` after ``after``. Raises :class:`InvalidInputError`.
+
+    When clocks are set back, a schedule with hours named runs in the first of the two equal hours only; one for every
+    hour or minute runs in both. When they are set forward, an hour that is left out counts as the one after it.
+    """
     from zoneinfo import ZoneInfo
 
     from croniter import croniter
@@ -65,7 +75,10 @@ def next_time(cron: str, zone: str, after: datetime) -> datetime:
         local = after.astimezone(ZoneInfo(zone))
         if len(cron.split()) != 5:
             raise ValueError("five fields are needed")
-        found: datetime = croniter(cron, local).get_next(datetime)
+        times = croniter(cron, local)
+        found: datetime = times.get_next(datetime)
+        while not cron.split()[1].startswith("*") and found.astimezone(UTC).astimezone(ZoneInfo(zone)).fold:
+            found = times.get_next(datetime)
     except (ValueError, KeyError, OSError) as error:
         raise InvalidInputError(
             f"The schedule {cron!r} in {zone!r} does not work: {error}.",
@@ -118,7 +131,7 @@ def pending_timers(view: View, lane: str | None = None) -> list[Timer]:
     """Timers that will fire, soonest first, ``at`` being the next time."""
     rows = view.query(
         "SELECT t.*, b.bytes AS body_json FROM timer t LEFT JOIN body b ON b.id = t.body_id"
-        " WHERE ? IS NULL OR t.lane = ? ORDER BY t.next_at, t.name",
+        " WHERE CAST(? AS TEXT) IS NULL OR t.lane = ? ORDER BY t.next_at, t.name",
         (lane, lane),
     )
     return [_to_timer(row) for row in rows]
@@ -146,9 +159,8 @@ def _to_timer(row: Mapping[str, Any]) -> Timer:
 def fire_due(tx: Tx, now: datetime) -> int:
     """Fire what is due, each timer once however late it is. Returns how many events were inserted."""
     rows = tx.query(
-        "SELECT t.*, b.bytes AS body_json FROM timer t LEFT JOIN body b ON b.id = t.body_id"
-        " WHERE t.next_at <= ? ORDER BY t.next_at, t.name LIMIT 200",
-        (to_epoch(now),),
+        "SELECT t.*, b.bytes AS body_json FROM timer t LEFT JOIN body b ON b.id = t.body_id" + _DUE,  # noqa: S608 - constant
+        (to_epoch(now), SILENT),
     )
     fired = 0
     for timer in map(_to_timer, rows):
@@ -202,7 +214,7 @@ class TimerLoop:
         while True:
             self._wake.clear()
             try:
-                row = self._store.view().one("SELECT MIN(next_at) AS next_at FROM timer")
+                row = self._store.view().one(_NEXT, (SILENT,))
                 next_at = row["next_at"] if row else None
                 if next_at is not None and next_at <= to_epoch(self._clock.now()):
                     await self._fire()

@@ -1,17 +1,26 @@
-"""``SafetyProtocols``: the safety rules as plain calls, with or without a running service."""
+"""``SafetyProtocols``: the safety rules as plain calls, with or without a running service.
+
+``begin``, ``plan``, ``check``, ``approved``, ``record`` and ``output`` guard one turn of any agent; the rest says who
+may talk to it. What needs no object is in :mod:`retainer.safety.plain`.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from datetime import timedelta
+from typing import Any
 
 from retainer.core.clock import Clock, SystemClock
 from retainer.core.effects import Decision, Effect, EffectClass, Turn, Verdict
-from retainer.core.errors import InvalidInputError
+from retainer.core.errors import InvalidInputError, RefusedError
+from retainer.core.labels import Label
 from retainer.safety import people, policy
-from retainer.safety.limits import Limits
+from retainer.safety.limits import Limits, Rate, frees
 from retainer.safety.local import LocalStore, SyncStore
 from retainer.safety.redact import default_redactor
+from retainer.safety.table import Line, read_table
+from retainer.safety.turns import GuardedTurn
 
 REFUSAL = "This number is not authorised to use this service."
 """What somebody who is not authorised is told where silence is not possible. It reveals nothing else."""
@@ -36,24 +45,90 @@ def phone_number(number: str) -> str:
 class SafetyProtocols:
     """Who may talk to the agents, and what an agent may do.
 
-    With no argument it keeps its records in memory and authorises nobody; ``store`` puts them into the database of a
-    service (:class:`retainer.runtime.sqlite.SqliteStore` fits). ``authorized`` are phone numbers to allow from the
-    start, with scope chat.
+    With no argument it keeps its records in memory and authorises nobody but ``owner``, who runs the program;
+    ``store`` puts them into the database of a service (:class:`retainer.runtime.sqlite.SqliteStore` fits).
+    ``authorized`` are phone numbers to allow from the start, with scope chat. ``tools`` is the tool table that turns
+    are guarded by (:class:`~retainer.safety.table.Tool` has its fields); it may be given first. With ``limits`` the
+    messages of each person are counted as well.
     """
 
     def __init__(
         self,
-        authorized: Iterable[str] = (),
+        authorized: Iterable[str] | Mapping[str, Line] = (),
         *,
+        tools: Mapping[str, Line] | None = None,
         store: SyncStore | None = None,
         limits: Limits | None = None,
         clock: Clock | None = None,
     ) -> None:
+        if isinstance(authorized, Mapping):
+            tools, authorized = {**authorized, **(tools or {})}, ()
+        self.tools = read_table(tools or {})
         self.limits = limits or Limits()
-        self._store: SyncStore = store if store is not None else LocalStore()
+        self._rate = None if limits is None else Rate(limits.messages_per_minute, timedelta(minutes=1))
+        self._turn: GuardedTurn | None = None
         self._clock = clock or SystemClock()
+        if store is None:
+            store = LocalStore()
+            now = self._clock.now()
+            store.write_now(lambda tx: people.ensure_local_owner(tx, now))
+        self._store: SyncStore = store
         for number in authorized:
             self.authorize(number)
+
+    # --- a guarded turn ---------------------------------------------------------------------------------------------
+    def begin(self, owner_text: str, principal: people.Principal | str | None, channel: str) -> GuardedTurn:
+        """A message arrived: a new turn begins, and :meth:`plan` to :meth:`output` are about it from now on.
+
+        ``principal`` is who wrote it: a :class:`~retainer.safety.people.Principal`, a person's id (``owner`` is who
+        runs this program) or a stable id of ``channel``. In the turn of anybody who is not paired, every call is
+        denied. The turn is returned as well; it has the same methods, for several conversations side by side.
+        """
+        now = self._clock.now()
+        who = self._who(principal, channel)
+        refused = "" if who is not None else "The sender is not paired."
+        text = self._text(owner_text)
+        if text.decision is Decision.DENY:
+            refused = refused or text.reason
+        elif who is not None and self._rate is not None and not self._rate.hit(who.person_id, now).ok:
+            wait = frees(self._rate.free_at(who.person_id, now))
+            refused = f"{self.limits.messages_per_minute} messages a minute is the limit; {wait}."
+        self._turn = GuardedTurn(self.tools, owner_text, who, channel, now, limits=self.limits, refused=refused)
+        return self._turn
+
+    def plan(self, calls: Iterable[tuple[str, Mapping[str, Any]]]) -> list[bool]:
+        """See :meth:`retainer.safety.turns.GuardedTurn.plan`."""
+        return self._begun().plan(calls)
+
+    def check(self, tool: str, args: Mapping[str, Any]) -> Verdict:
+        """Allow, ask or deny one call, with the reason. See :meth:`retainer.safety.turns.GuardedTurn.check`."""
+        return self._begun().check(tool, args)
+
+    def approved(self, tool: str, args: Mapping[str, Any], code: str | None = None) -> bool:
+        """The owner said yes to exactly this call. See :meth:`retainer.safety.turns.GuardedTurn.approved`."""
+        return self._begun().approved(tool, args, code)
+
+    def record(self, tool: str, args: Mapping[str, Any], result: Any) -> Label:
+        """A result was read; returns its label. See :meth:`retainer.safety.turns.GuardedTurn.record`."""
+        return self._begun().record(tool, args, result)
+
+    def output(self, text: str) -> str:
+        """The reply as it may be shown. See :meth:`retainer.safety.turns.GuardedTurn.output`."""
+        return self._begun().output(text)
+
+    def _begun(self) -> GuardedTurn:
+        if self._turn is None:
+            raise RefusedError("No turn has begun.", hint="Call begin(owner_text, principal, channel) first.")
+        return self._turn
+
+    def _who(self, principal: people.Principal | str | None, channel: str) -> people.Principal | None:
+        """The paired person behind ``principal`` as the records have them now."""
+        if principal is None:
+            return None
+        if isinstance(principal, people.Principal):
+            return people.identify(self._store.view(), principal.channel, principal.stable_id)
+        found = self.principal(principal, channel)
+        return found or people.principal_at(self._store.view(), principal, None, channel)
 
     # --- people -----------------------------------------------------------------------------------------------------
     def authorize(

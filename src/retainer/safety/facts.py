@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
-from retainer.core.clock import to_epoch, utc
+from retainer.core.clock import from_epoch, to_epoch, utc
 from retainer.core.effects import Effect, EffectClass, EffectState, StoredEffect, Turn
 from retainer.core.protocols import View
 from retainer.runtime import effects
@@ -19,6 +20,7 @@ from retainer.safety.policy import Facts, approver_scope, increases_exposure, ow
 EquityOf = Callable[[View, str], Decimal | None]
 """The equity of an account in dollars, or ``None`` while it has none."""
 
+_HOUR = timedelta(hours=1)
 _RECENT = 128
 """Orders of an account that are looked at, at least; more when a day's limit is higher."""
 _SENT = "('ready', 'sending', 'done', 'unknown')"
@@ -59,8 +61,12 @@ def gather(
         return Facts(person=person, scope=scope, limits=limits)
     base = Facts(person=person, scope=scope, limits=limits)
     approver = approver_address(view, approver_scope(kind)) is not None
-    asked = approvals_since(view, now - timedelta(hours=1), own=personal(effect, turn, base))
+    own = personal(effect, turn, base)
+    asked = approvals_since(view, now - _HOUR, own=own)
+    most = limits.own_approvals_per_hour if own else limits.approvals_per_hour
+    asks_free = _approvals_free(view, now - _HOUR, asked, most, own=own)
     if kind is not EffectClass.MONEY:
+        done = _effects_since(view, turn.agent, now - _HOUR)
         return Facts(
             person=person,
             scope=scope,
@@ -68,9 +74,12 @@ def gather(
             approver=approver,
             approvals_hour=asked,
             paired_address=kind is EffectClass.COMMUNICATE and _paired(view, effect.queue),
-            effects_hour=_effects_since(view, turn.agent, now - timedelta(hours=1)),
+            effects_hour=done,
+            approvals_free_at=asks_free,
+            effects_free_at=_effects_free(view, turn.agent, now - _HOUR, done, limits.effects_per_hour),
         )
-    return _order_facts(view, effect, turn, now, limits, equity, person, scope, approver, asked)
+    facts = _order_facts(view, effect, turn, now, limits, equity, person, scope, approver, asked)
+    return facts if asks_free is None else replace(facts, approvals_free_at=asks_free)
 
 
 def _order_facts(
@@ -162,13 +171,37 @@ def revoked_address(view: View, address: str) -> bool:
     return row is not None and int(row["n"]) > 0 and int(row["active"] or 0) == 0
 
 
+_COUNTED = (
+    "FROM effect e JOIN event v ON v.seq = e.event_seq "
+    "WHERE e.id > COALESCE((SELECT id FROM effect WHERE created_at <= ? ORDER BY id DESC LIMIT 1), 0) "
+    "AND e.agent = ? AND e.state <> ? AND ("
+    "e.effect_class IN ('fetch', 'write-own', 'destructive', 'admin') OR "
+    "(e.effect_class = 'communicate' AND (v.reply_to IS NULL OR v.reply_to <> e.queue)))"
+)
+
+
 def _effects_since(view: View, agent: str, since: datetime) -> int:
-    row = view.one(
-        "SELECT COUNT(*) AS n FROM effect e JOIN event v ON v.seq = e.event_seq "
-        "WHERE e.id > COALESCE((SELECT id FROM effect WHERE created_at <= ? ORDER BY id DESC LIMIT 1), 0) "
-        "AND e.agent = ? AND e.state <> ? AND ("
-        "e.effect_class IN ('fetch', 'write-own', 'destructive', 'admin') OR "
-        "(e.effect_class = 'communicate' AND (v.reply_to IS NULL OR v.reply_to <> e.queue)))",
-        (to_epoch(since), agent, EffectState.REFUSED.value),
-    )
+    params = (to_epoch(since), agent, EffectState.REFUSED.value)
+    row = view.one(f"SELECT COUNT(*) AS n {_COUNTED}", params)
     return 0 if row is None else int(row["n"])
+
+
+def _effects_free(view: View, agent: str, since: datetime, done: int, limit: int) -> datetime | None:
+    """When the effect that keeps the next one out is an hour old."""
+    if done < limit:
+        return None
+    params = (to_epoch(since), agent, EffectState.REFUSED.value, done - limit)
+    row = view.one(f"SELECT e.created_at AS at {_COUNTED} ORDER BY e.id LIMIT 1 OFFSET ?", params)
+    return None if row is None else from_epoch(row["at"]) + _HOUR
+
+
+def _approvals_free(view: View, since: datetime, asked: int, limit: int, *, own: bool) -> datetime | None:
+    """When the request that keeps the next one out is an hour old."""
+    if asked < limit:
+        return None
+    row = view.one(
+        "SELECT created_at AS at FROM approval WHERE created_at > ? AND origin = ? "
+        "ORDER BY created_at LIMIT 1 OFFSET ?",
+        (to_epoch(since), "person" if own else "other", asked - limit),
+    )
+    return None if row is None else from_epoch(row["at"]) + _HOUR

@@ -6,7 +6,7 @@ from collections import OrderedDict, deque
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from retainer.core.clock import to_epoch
+from retainer.core.clock import from_epoch, to_epoch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +28,10 @@ class Limits:
     approved_orders_per_minute: int = 20
     approved_orders_per_day: int = 200
     """Orders that a person said yes to, per account, on real time: each took a hand, so there may be more."""
+    tool_calls_per_event: int = 30
+    """Tool calls, reading ones included, that one message may lead to."""
+    effects_per_event: int = 50
+    """Effects other than replies and reads that one event may lead to."""
     wrong_codes: int = 3
     """Wrong codes after which an approval is spent."""
     tap_seconds: int = 300
@@ -41,6 +45,11 @@ class Limits:
 def over(count: int, limit: int) -> bool:
     """Whether one more would exceed ``limit``."""
     return count >= limit
+
+
+def frees(at: datetime | None) -> str:
+    """When a limit lets the next one through, in words."""
+    return "it frees within the hour" if at is None else f"it frees at {at:%d %b %H:%M:%S} UTC"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +69,13 @@ class Rate:
         self._keys = keys
         self._hits: OrderedDict[str, deque[float]] = OrderedDict()
         self._told: dict[str, float] = {}
+
+    def free_at(self, key: str, now: datetime) -> datetime:
+        """When the next one of ``key`` fits."""
+        hits = self._hits.get(key)
+        if hits is None or len(hits) < self._limit:
+            return now
+        return from_epoch(hits[0] + self._window)
 
     def hit(self, key: str, now: datetime) -> Hit:
         """Count one for ``key`` if it fits. ``notice`` is true once per window, so a refusal is said only once."""

@@ -6,6 +6,7 @@ import sqlite3
 import threading
 import weakref
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from retainer.core.protocols import Row, Tx, View
@@ -52,16 +53,31 @@ class _LocalTx:
             return cursor.lastrowid or 0 if cursor.rowcount > 0 else 0
 
 
-class LocalStore:
-    """:class:`SyncStore` in memory, gone with the object and its views. Safe to use from several threads."""
+def _migrate(tx: Tx) -> None:
+    """Bring the tables to this version; what is there stays."""
+    tx.execute("CREATE TABLE IF NOT EXISTS local_schema (name TEXT PRIMARY KEY)")
+    for migration in MIGRATIONS:
+        if tx.execute("INSERT INTO local_schema (name) VALUES (?) ON CONFLICT DO NOTHING", (migration.name,)):
+            for statement in migration.sql.split(";"):
+                if statement.strip():
+                    tx.execute(statement)
 
-    def __init__(self) -> None:
+
+class LocalStore:
+    """:class:`SyncStore` in memory, gone with the object and its views, or in ``file``, durable after every write.
+
+    Safe to use from several threads, and, in a file, from several processes.
+    """
+
+    def __init__(self, file: Path | None = None) -> None:
         self._lock = threading.RLock()
-        self._connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+        self._connection = sqlite3.connect(file or ":memory:", isolation_level=None, check_same_thread=False)
         self._connection.row_factory = sqlite3.Row
         self._tx = _LocalTx(self._connection, self._lock)
-        for migration in MIGRATIONS:
-            self._connection.executescript(migration.sql)
+        self._connection.execute("PRAGMA journal_mode = WAL")
+        self._connection.execute("PRAGMA synchronous = FULL")
+        self._connection.execute("PRAGMA busy_timeout = 5000")
+        self.write_now(_migrate)
 
     def view(self) -> View:
         """The rows as they are now."""

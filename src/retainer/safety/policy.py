@@ -8,12 +8,13 @@ A reply to the sender is always allowed. Orders never run unasked except inside 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import datetime
 from decimal import Decimal
 
 from retainer.core.effects import Decision, Effect, EffectClass, Turn, Verdict
 from retainer.core.labels import Trust
 from retainer.safety.identity import covers
-from retainer.safety.limits import Limits, over
+from retainer.safety.limits import Limits, frees, over
 from retainer.safety.mandate import Mandate, positive
 
 PERSONAL_KINDS = frozenset({"message", "command", "request", "outcome", "reply"})
@@ -48,6 +49,9 @@ class Facts:
     orders_day: int = 0
     effects_hour: int = 0
     approvals_hour: int = 0
+    effects_free_at: datetime | None = None
+    """When the next action of the hour fits, where none fits now."""
+    approvals_free_at: datetime | None = None
     limits: Limits = field(default_factory=Limits)
 
 
@@ -57,8 +61,8 @@ def tainted(effect: Effect, turn: Turn) -> bool:
 
 
 def own_order(turn: Turn) -> bool:
-    """Whether an order of this turn is a strategy's own: made on a market event, on nobody's behalf."""
-    return turn.kind == "bar" and turn.sender is None
+    """Whether an order of this turn is a strategy's own: made on a feed's market event, on nobody's behalf."""
+    return turn.kind == "bar" and turn.sender is None and turn.source.startswith("feed:")
 
 
 def personal(effect: Effect, turn: Turn, facts: Facts) -> bool:
@@ -78,6 +82,9 @@ def check(effect: Effect, turn: Turn, facts: Facts) -> Verdict:
         return _deny("The sender is no longer paired.")
     if kind is EffectClass.READ or (kind is EffectClass.COMMUNICATE and effect.queue == turn.reply_to):
         return ALLOW
+    if over(turn.wishes, facts.limits.effects_per_event):
+        most = facts.limits.effects_per_event
+        return _deny(f"{most} actions for one event is the limit; it frees with the next message or event.")
     verdict = _money(effect, turn, facts) if kind is EffectClass.MONEY else _effectful(effect, turn, facts)
     return verdict if verdict.decision is not Decision.ASK else _askable(verdict, effect, turn, facts)
 
@@ -96,7 +103,8 @@ def _askable(verdict: Verdict, effect: Effect, turn: Turn, facts: Facts) -> Verd
     limits = facts.limits
     limit = limits.own_approvals_per_hour if personal(effect, turn, facts) else limits.approvals_per_hour
     if over(facts.approvals_hour, limit):
-        return _deny(f"There were {limit} approval requests within an hour; no more are made for now.")
+        when = frees(facts.approvals_free_at)
+        return _deny(f"There were {limit} approval requests within an hour, which is the limit; {when}.")
     return verdict
 
 
@@ -108,7 +116,8 @@ def _effectful(effect: Effect, turn: Turn, facts: Facts) -> Verdict:
             return _deny("This needs a device with scope admin.")
         return _ask("It changes people, limits or configuration.", "totp")
     if over(facts.effects_hour, facts.limits.effects_per_hour):
-        return _deny(f"There were {facts.limits.effects_per_hour} actions within an hour; no more for now.")
+        when = frees(facts.effects_free_at)
+        return _deny(f"There were {facts.limits.effects_per_hour} actions within an hour, which is the limit; {when}.")
     if kind is EffectClass.DESTRUCTIVE:
         return _ask("It cannot be undone.", "code")
     if kind not in _EFFECTFUL:
@@ -182,9 +191,9 @@ def rate_reason(facts: Facts, *, own: bool) -> str:
     minute = limits.orders_per_minute if own else limits.approved_orders_per_minute
     day = limits.orders_per_day if own else limits.approved_orders_per_day
     if over(facts.orders_minute, minute):
-        return f"{minute} orders a minute is the limit of this account."
+        return f"{minute} orders a minute is the limit of this account; it frees within a minute."
     if over(facts.orders_day, day):
-        return f"{day} orders a day is the limit of this account."
+        return f"{day} orders a day is the limit of this account; it frees at midnight UTC."
     return ""
 
 

@@ -56,6 +56,11 @@ def _card(match: re.Match[str]) -> str:
     return MARK if 14 <= len(digits) <= 19 and luhn(digits) else match.group()
 
 
+_SHORT = 64
+_REMEMBERED = 4096
+"""Short texts that were found harmless: log lines and records are made of the same few thousand words."""
+
+
 class Redactor:
     """Removes secrets from texts. One per process is enough: :func:`default_redactor`."""
 
@@ -63,6 +68,7 @@ class Redactor:
         self._lock = threading.Lock()
         self._values: frozenset[str] = frozenset()
         self._exact: re.Pattern[str] | None = None
+        self._harmless: set[str] = set()
         for value in values:
             self.register(value)
 
@@ -82,10 +88,23 @@ class Redactor:
             self._values |= forms
             longest_first = sorted(self._values, key=lambda form: (-len(form), form))
             self._exact = re.compile("|".join(re.escape(form) for form in longest_first))
+            self._harmless = set()
 
     def clean(self, text: str) -> str:
         """``text`` without any registered value and without what looks like a secret."""
-        text = self._patterns(self._known(text, MARK))
+        harmless = self._harmless  # read first: whoever registers a value puts a new set in its place
+        if text in harmless:
+            return text
+        cleaned = self.clean_known(self._patterns(self._known(text, MARK)))
+        if cleaned == text and len(text) <= _SHORT:
+            if len(harmless) >= _REMEMBERED:
+                harmless.clear()
+            harmless.add(text)
+        return cleaned
+
+    def clean_known(self, text: str) -> str:
+        """``text`` without any registered value; what merely looks like a secret stays."""
+        text = self._known(text, MARK)
         # A mark may meet its surroundings to spell another secret: then take out until nothing is left of any.
         while self._exact is not None and self._exact.search(text):
             text = self._known(text, "")

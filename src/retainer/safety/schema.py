@@ -116,5 +116,27 @@ CREATE INDEX audit_ref ON audit (ref);
 CREATE INDEX audit_at ON audit (at)
 """
 
-MIGRATIONS: tuple[Migration, ...] = (Migration("safety/001", _FIRST),)
+_SECOND = """
+CREATE TABLE consent (
+    id TEXT PRIMARY KEY,
+    digest TEXT NOT NULL,
+    level TEXT NOT NULL,
+    scope TEXT NOT NULL,
+    created_at REAL NOT NULL,
+    expires_at REAL NOT NULL,
+    state TEXT NOT NULL,
+    attempts INTEGER NOT NULL,
+    answered_by TEXT,
+    answered_on TEXT
+);
+CREATE TABLE webhook_seen (
+    source TEXT NOT NULL,
+    message_id TEXT NOT NULL,
+    at REAL NOT NULL,
+    PRIMARY KEY (source, message_id)
+);
+CREATE INDEX webhook_seen_at ON webhook_seen (at)
+"""
+
+MIGRATIONS: tuple[Migration, ...] = (Migration("safety/001", _FIRST), Migration("safety/002", _SECOND))
 """Forward steps of this room, never edited once released."""

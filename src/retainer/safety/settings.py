@@ -18,6 +18,10 @@ class SafetySettings(BaseModel):
     """Longest message that is read; longer ones are refused with a sentence."""
     effects_per_hour: int = Field(default=60, ge=1, le=10_000)
     """Effects per agent that are neither replies, reads nor orders."""
+    effects_per_event: int = Field(default=50, ge=1, le=1000)
+    """Effects that one event (a message, a bar) may lead to; replies and reads do not count."""
+    tool_calls_per_event: int = Field(default=30, ge=1, le=1000)
+    """Tool calls, reading ones included, that one message may lead to."""
     approvals_per_hour: int = Field(default=6, ge=1, le=100)
     """Approval requests that no clean message of a person led to."""
     own_approvals_per_hour: int = Field(default=200, ge=1, le=1000)

@@ -1,0 +1,386 @@
+"""Backups: a folder each, with a compact copy of the database, the owner's files, and a manifest that proves them.
+
+Made while the service runs or not, by reading a snapshot; published whole by one rename. A backup that is not listed in
+a manifest with the right digests is none.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import sqlite3
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from retainer import __version__
+from retainer.app.config import Settings
+from retainer.app.folder import DataFolder
+from retainer.app.operations.check import Checked, FileView, check_pages, check_view
+from retainer.core.errors import InvalidInputError, NotFoundError, RetainerError
+from retainer.runtime.store import DamagedError, StorageError
+from retainer.safety.audit import Anchor
+
+FORMAT: Final = 1
+DATABASE: Final = "retainer.db"
+MANIFEST: Final = "manifest.json"
+CONFIGURATION: Final = ("retainer.toml", "personality.toml")
+_PART: Final = ".part-"
+_SPARE: Final = 64 << 20
+"""Bytes that must stay free on the disk after a backup."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """What a backup says of itself; written last, checked before it is trusted."""
+
+    name: str
+    made_at: datetime
+    why: str
+    """``nightly``, ``manual``, ``erased`` ..."""
+    version: str
+    schema: tuple[str, ...]
+    """Names of the migrations that the database has."""
+    last_event: int
+    counts: Mapping[str, int]
+    """Rows by table."""
+    anchors: Mapping[str, Anchor]
+    """Length and head of every audit chain."""
+    files: Mapping[str, tuple[str, int]]
+    """SHA-256 and size by path inside the backup."""
+
+    def to_json(self) -> dict[str, Any]:
+        """As the file has it."""
+        plain = asdict(self) | {"format": FORMAT, "made_at": self.made_at.isoformat()}
+        plain["anchors"] = {lane: [anchor.count, anchor.head] for lane, anchor in self.anchors.items()}
+        plain["files"] = {path: {"sha256": digest, "size": size} for path, (digest, size) in self.files.items()}
+        return plain
+
+    @staticmethod
+    def from_json(data: Mapping[str, Any]) -> Manifest:
+        """Inverse of :meth:`to_json`. Raises ``KeyError``, ``TypeError`` or ``ValueError`` for anything else."""
+        if data["format"] != FORMAT:
+            raise ValueError(f"format {data['format']}")
+        return Manifest(
+            name=str(data["name"]),
+            made_at=datetime.fromisoformat(data["made_at"]),
+            why=str(data["why"]),
+            version=str(data["version"]),
+            schema=tuple(data["schema"]),
+            last_event=int(data["last_event"]),
+            counts={str(table): int(count) for table, count in data["counts"].items()},
+            anchors={lane: Anchor(int(count), str(head)) for lane, (count, head) in data["anchors"].items()},
+            files={path: (str(file["sha256"]), int(file["size"])) for path, file in data["files"].items()},
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Backup:
+    """A published backup."""
+
+    path: Path
+    manifest: Manifest
+
+    @property
+    def name(self) -> str:
+        return self.manifest.name
+
+    @property
+    def database(self) -> Path:
+        return self.path / DATABASE
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files."""
+        return sum(size for _, size in self.manifest.files.values())
+
+
+def backup_folder(settings: Settings) -> Path:
+    """Where this service keeps its backups."""
+    given = settings.backup.folder
+    return given.expanduser().absolute() if given is not None else DataFolder(settings.data).backups
+
+
+def in_server(settings: Settings) -> bool:
+    """Whether the records are in a database server, whose own tools back them up."""
+    return bool(settings.store.url.get_secret_value())
+
+
+# --- making ----------------------------------------------------------------------------------------------------------
+def make(settings: Settings, *, why: str, now: datetime) -> Backup:
+    """Back the data folder up; returns the published backup. Blocks for as long as the copy takes.
+
+    Raises :class:`NotFoundError` when there is nothing yet, :class:`StorageError` when it cannot be written or the
+    database is damaged: a damaged database never displaces a good backup.
+    """
+    source, target = DataFolder(settings.data), backup_folder(settings)
+    if in_server(settings):
+        raise InvalidInputError(
+            "These records are in PostgreSQL, which is backed up by its own tools.",
+            hint="pg_dump --format=custom, every night; see docs/operations.md",
+        )
+    if not source.database.exists():
+        raise NotFoundError(f"There is nothing in {source.root} yet.", hint="Start with: retainer up")
+    name = f"{now.astimezone(UTC):%Y%m%dT%H%M%SZ}-{why}"
+    part = target / f"{_PART}{name}"
+    try:
+        target.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _sweep(target)
+        _room(source.database, target)
+        part.mkdir(mode=0o700)
+        _copy_database(source.database, part / DATABASE)
+        _copy_files(source, part, secrets=settings.backup.secrets)
+        manifest = _describe(part, name=name, why=why, now=now)
+        _write(part / MANIFEST, json.dumps(manifest.to_json(), indent=1, sort_keys=True).encode())
+        _publish(part, target / name)
+    except OSError as error:
+        raise StorageError(
+            f"The backup could not be written to {target}: {error.strerror or error}.",
+            hint="Free some space, mend its permissions, or set backup.folder to another place.",
+        ) from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return Backup(target / name, manifest)
+
+
+def _sweep(target: Path) -> None:
+    """Remove what a killed backup left behind."""
+    for left in target.glob(f"{_PART}*"):
+        shutil.rmtree(left, ignore_errors=True)
+
+
+def _room(database: Path, target: Path) -> None:
+    needed = database.stat().st_size + _SPARE
+    free = shutil.disk_usage(target).free
+    if free < needed:
+        raise StorageError(
+            f"A backup needs {needed >> 20} MiB in {target}, {free >> 20} MiB are free.",
+            hint="Free some space, keep fewer backups (backup.daily, backup.weekly), or set backup.folder.",
+        )
+
+
+def _copy_database(source: Path, copy: Path) -> None:
+    """``VACUUM INTO``: one snapshot, compacted, so no byte of what was erased comes along. The writer goes on."""
+    connection = sqlite3.connect(source, timeout=30.0, isolation_level=None)
+    try:
+        connection.execute("VACUUM INTO ?", (str(copy),))
+    except sqlite3.DatabaseError as error:
+        code = (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
+        if code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
+            raise DamagedError(
+                f"The database {source} is damaged ({error}); it was not backed up, earlier backups are untouched.",
+                hint="retainer doctor",
+            ) from error
+        raise StorageError(f"The database {source} could not be copied: {error}.", hint="retainer doctor") from error
+    finally:
+        connection.close()
+    copy.chmod(0o600)
+    _sync(copy)
+
+
+def _copy_files(source: DataFolder, part: Path, *, secrets: bool) -> None:
+    wanted = [source.root / name for name in CONFIGURATION]
+    if secrets and source.secrets.is_dir():
+        wanted += sorted(path for path in source.secrets.iterdir() if path.is_file() and not path.is_symlink())
+    for path in wanted:
+        if path.is_file():
+            copy = part / "files" / path.relative_to(source.root)
+            copy.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            _write(copy, path.read_bytes())
+
+
+def _describe(part: Path, *, name: str, why: str, now: datetime) -> Manifest:
+    """Read back what was written; the figures are those of the copy, not of the moving original."""
+    problems = check_pages(part / DATABASE)
+    if problems:
+        raise DamagedError(f"The copy is not sound: {'; '.join(problems)}.", hint="retainer doctor")
+    with FileView(part / DATABASE) as view:
+        checked = check_view(view)
+        tables = [
+            row["name"]
+            for row in view.query("SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'")
+        ]
+        counts = {table: _count(view, table) for table in sorted(tables)}
+        schema = tuple(row["name"] for row in view.query("SELECT name FROM migration ORDER BY applied_at, name"))
+    if checked.problems:
+        raise DamagedError(f"The records do not hold: {'; '.join(checked.problems)}.", hint="retainer doctor")
+    paths = sorted(path for path in part.rglob("*") if path.is_file())
+    return Manifest(
+        name=name,
+        made_at=now,
+        why=why,
+        version=__version__,
+        schema=schema,
+        last_event=checked.events,
+        counts=counts,
+        anchors=checked.anchors,
+        files={path.relative_to(part).as_posix(): (digest_of(path), path.stat().st_size) for path in paths},
+    )
+
+
+def _count(view: FileView, table: str) -> int:
+    row = view.one(f'SELECT COUNT(*) AS n FROM "{table}"')  # noqa: S608 - a table's own name
+    return int(row["n"]) if row else 0
+
+
+def _publish(part: Path, final: Path) -> None:
+    if final.exists():
+        raise StorageError(f"There is a backup {final.name} already.", hint="Wait a second and try again.")
+    part.rename(final)
+    sync_folder(final.parent)
+
+
+# --- finding and trusting --------------------------------------------------------------------------------------------
+def backups(folder: Path) -> list[Backup]:
+    """Every backup in ``folder``, newest first; folders without a readable manifest are none."""
+    found = []
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if not path.name.startswith(".") and (path / MANIFEST).is_file():
+            manifest = _manifest(path)
+            if manifest is not None:
+                found.append(Backup(path, manifest))
+    return sorted(found, key=lambda backup: (backup.manifest.made_at, backup.name), reverse=True)
+
+
+def _manifest(path: Path) -> Manifest | None:
+    try:
+        return Manifest.from_json(json.loads((path / MANIFEST).read_text(encoding="utf-8")))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def find(folder: Path, wanted: str) -> Backup:
+    """The backup called ``wanted``: its name, a path to it, or ``latest``. Raises :class:`NotFoundError`."""
+    there = backups(folder)
+    if wanted == "latest" and there:
+        return there[0]
+    for backup in there:
+        if wanted == backup.name:
+            return backup
+    path = Path(wanted).expanduser()
+    if (path / MANIFEST).is_file():
+        manifest = _manifest(path)
+        if manifest is None:
+            raise StorageError(f"The manifest of {path} cannot be read.", hint="Take another backup.")
+        return Backup(path.absolute(), manifest)
+    raise NotFoundError(f"There is no backup {wanted!r} in {folder}.", hint="`retainer backup --list` shows them.")
+
+
+def verify(backup: Backup) -> list[str]:
+    """What is wrong with ``backup``: digests, pages, audit chains against their anchors, accounts. Changes nothing."""
+    problems = []
+    for name, (digest, size) in backup.manifest.files.items():
+        path = backup.path / name
+        if not path.is_file():
+            problems.append(f"{name} is missing")
+        elif path.stat().st_size != size or digest_of(path) != digest:
+            problems.append(f"{name} is not what the manifest says")
+    if problems:
+        return problems
+    problems = check_pages(backup.database)
+    return problems or list(_records(backup).problems)
+
+
+def _records(backup: Backup) -> Checked:
+    with FileView(backup.database) as view:
+        return check_view(view, backup.manifest.anchors)
+
+
+# --- letting go ------------------------------------------------------------------------------------------------------
+def rewrite(folder: Path, change: Callable[[sqlite3.Connection], None], *, now: datetime) -> list[str]:
+    """Apply ``change`` (an erasure) to every database kept in ``folder`` and below; returns the names it reached.
+
+    Each is changed in a copy, compacted, described anew and put in place of the old one. One that cannot be changed
+    (damaged, or of a schema that ``change`` does not fit) is removed: what was erased must not survive.
+    """
+    reached = []
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if path.name.startswith(_PART):
+            shutil.rmtree(path, ignore_errors=True)
+        elif path.is_file() and path.suffix == ".db":
+            _rewrite_file(path, change)
+            reached.append(path.name)
+        elif path.is_dir():
+            _rewrite_backup(path, change, now)
+            reached.append(path.name)
+    sync_folder(folder)
+    return reached
+
+
+def _rewrite_backup(path: Path, change: Callable[[sqlite3.Connection], None], now: datetime) -> None:
+    manifest = _manifest(path)
+    database = path / DATABASE
+    if manifest is None or not database.is_file() or not _rewrite_file(database, change):
+        shutil.rmtree(path)
+        return
+    try:
+        fresh = _describe(path, name=manifest.name, why=manifest.why, now=manifest.made_at)
+    except RetainerError:
+        shutil.rmtree(path)
+        return
+    files = {name: file for name, file in fresh.files.items() if name != MANIFEST}
+    plain = fresh.to_json() | {"files": {n: {"sha256": d, "size": s} for n, (d, s) in files.items()}}
+    plain |= {"version": manifest.version, "rewritten_at": now.isoformat()}
+    _write(path / MANIFEST, json.dumps(plain, indent=1, sort_keys=True).encode())
+
+
+def _rewrite_file(path: Path, change: Callable[[sqlite3.Connection], None]) -> bool:
+    """``False``: it could not be changed and was removed."""
+    work, fresh = path.with_name(f".{path.name}.work"), path.with_name(f".{path.name}.fresh")
+    try:
+        shutil.copyfile(path, work)
+        work.chmod(0o600)
+        connection = sqlite3.connect(work, isolation_level=None)
+        try:
+            connection.execute("PRAGMA secure_delete=ON")
+            connection.execute("BEGIN IMMEDIATE")
+            change(connection)
+            connection.execute("COMMIT")
+            connection.execute("VACUUM INTO ?", (str(fresh),))
+        finally:
+            connection.close()
+        fresh.chmod(0o600)
+        _sync(fresh)
+        os.replace(fresh, path)
+    except sqlite3.Error:
+        path.unlink(missing_ok=True)
+        return False
+    finally:
+        for left in path.parent.glob(f".{path.name}.*"):
+            left.unlink(missing_ok=True)
+    return True
+
+
+# --- bytes -----------------------------------------------------------------------------------------------------------
+def digest_of(path: Path) -> str:
+    """SHA-256 of a file, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Replace ``path`` in one step, readable by the owner only, durable."""
+    temporary = path.with_name(path.name + ".new")
+    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def _sync(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames in ``folder`` durable."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,98 @@
+"""Damage: what a damaged database means for its owner, and how a log that lost its end is noticed.
+
+A torn write-ahead log is no error to SQLite: it takes what is whole and forgets the rest. So the running service notes
+beside the database how far its records go; a start that finds less has lost something it had promised to keep.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from retainer.app.config import Settings
+from retainer.app.folder import DataFolder, read_json
+from retainer.app.operations.backups import backup_folder, backups
+from retainer.app.operations.drill import last_drill
+from retainer.app.operations.restore import continue_numbers, loss
+from retainer.core.clock import Clock, from_epoch
+from retainer.core.protocols import Tx, View
+from retainer.core.values import Json
+from retainer.runtime.base import BaseStore
+from retainer.runtime.recovery import enter
+from retainer.runtime.safe_mode import read_safe_mode
+from retainer.runtime.store import DamagedError
+from retainer.safety import audit
+
+RECORDED: Final = "recorded"
+"""In what the service says of itself: how far its records go."""
+_FAR: Final = {
+    "events": "SELECT MAX(seq) AS n FROM event",
+    "effects": "SELECT MAX(id) AS n FROM effect",
+    "audit entries": "SELECT MAX(rowid) AS n FROM audit",
+}
+
+
+def how_far(view: View) -> dict[str, Json]:
+    """How far the records go: numbers that only ever grow."""
+    found: dict[str, Json] = {}
+    for name, sql in _FAR.items():
+        row = view.one(sql)
+        found[name] = int(row["n"] or 0) if row else 0
+    return found
+
+
+def missing_records(folder: DataFolder, view: View) -> list[str]:
+    """What the service had recorded before it ended uncleanly and the database does not have, in words."""
+    noted = read_json(folder.service_file).get(RECORDED)
+    if not isinstance(noted, dict):
+        return []
+    now = how_far(view)
+    return [
+        f"{name} {have + 1} to {noted[name]}"
+        for name, have in now.items()
+        if isinstance(have, int) and isinstance(noted.get(name), int) and noted[name] > have
+    ]
+
+
+def notice_lost_records(folder: DataFolder, store: BaseStore, clock: Clock) -> list[str]:
+    """If records were lost, go into safe mode: the world is ahead of them. Returns what is missing, in words."""
+    with store.view() as view:
+        gone = missing_records(folder, view)
+        known = read_safe_mode(view) is not None
+    if not gone or known:
+        return gone
+    now = clock.now()
+
+    def unit(tx: Tx) -> None:
+        row = tx.one("SELECT MAX(received_at) AS at FROM event")
+        at = from_epoch(row["at"]) if row and row["at"] is not None else now
+        enter(tx, backup="a log that lost its end", made_at=at, now=now)
+        continue_numbers(tx, {})
+        data: dict[str, Json] = {"missing": list(gone)}
+        audit.append(tx, "control", "records.lost", "retainer.db", data, now)
+
+    store.write_now(unit)
+    return gone
+
+
+def with_advice(settings: Settings, error: DamagedError) -> DamagedError:
+    """``error`` with what can be done here and what would be lost."""
+    folder, place = DataFolder(settings.data), backup_folder(settings)
+    there, drill = backups(place), last_drill(place)
+    if not there:
+        return DamagedError(
+            f"{error.message} Nothing is traded and nothing is sent.",
+            hint=f"There is no backup in {place}. {error.hint}",
+        )
+    newest = there[0]
+    drilled = " (its restore drill passed)" if drill is not None and drill.ok and drill.backup == newest.name else ""
+    lost = loss(folder, newest)
+    if not lost.readable:
+        missing = f"What came after {newest.manifest.made_at:%d %B %Y %H:%M} UTC will be missing."
+    elif lost.events:
+        missing = f"{lost.events} later events, the last of {lost.newest}, will be missing."
+    else:
+        missing = "No event has arrived since."
+    return DamagedError(
+        f"{error.message} Nothing is traded and nothing is sent.",
+        hint=f"retainer restore {newest.name}{drilled}. {missing} The damaged file is kept aside.",
+    )

@@ -1,0 +1,51 @@
+"""What a reply may carry: no secret, nothing that loads by itself, and its untrusted sources named."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Sequence
+
+from retainer.safety.redact import default_redactor
+
+_IMAGE = re.compile(r"!\[([^\]]*)\]\(([^)]*)\)|<img\b[^>]*>", re.IGNORECASE)
+_LINK = re.compile(r"\[([^\]]*)\]\((\w+:[^)\s]*)[^)]*\)")
+_URL = re.compile(r"\b(?:https?|ftp|data|javascript|file):[^\s<>\"')\]]+", re.IGNORECASE)
+_PUNCTUATION = ".,;:!?"
+REMOVED = "[link removed]"
+
+
+def urls_in(text: str) -> frozenset[str]:
+    """Every URL that stands in ``text``, without the punctuation around it."""
+    return frozenset(match.rstrip(_PUNCTUATION) for match in _URL.findall(text))
+
+
+def clean_output(text: str, *, seen: Collection[str] = (), sources: Sequence[str] = ()) -> str:
+    """``text`` for its reader.
+
+    Known secrets are taken out, and what looks like one unless it is part of a URL of ``seen``. Where untrusted text
+    was read, pictures are named instead of loaded and a link shows where it leads. A URL that could carry data away (a
+    query, a fragment, a scheme that runs or embeds) is taken out unless it is one of those ``seen``: what the owner
+    wrote or a tool returned to the letter holds nothing that was put into it. The last line names the sources.
+    """
+    text = _without_secrets(text, seen)
+    if not sources:
+        return text
+    text = _IMAGE.sub(lambda match: f"[picture{': ' + match.group(1) if match.group(1) else ''}]", text)
+    text = _LINK.sub(lambda match: f"{match.group(1)} ({match.group(2)})", text)
+    text = _URL.sub(lambda match: match.group() if _harmless(match.group(), seen) else REMOVED, text)
+    return f"{text}\n(With text from outside: {', '.join(sources)}.)"
+
+
+def _without_secrets(text: str, seen: Collection[str]) -> str:
+    redactor, parts, end = default_redactor(), [], 0
+    for match in _URL.finditer(text):
+        if match.group().rstrip(_PUNCTUATION) in seen:
+            parts += [redactor.clean(text[end : match.start()]), match.group()]
+            end = match.end()
+    return redactor.clean_known("".join(parts) + redactor.clean(text[end:]))
+
+
+def _harmless(url: str, seen: Collection[str]) -> bool:
+    bare = url.rstrip(_PUNCTUATION)
+    plain = bare.casefold().startswith(("http://", "https://")) and not any(mark in bare for mark in "?#@")
+    return bare in seen or plain

@@ -1,0 +1,137 @@
+"""The tool table of the public face: what each tool may do, what its results are worth, through what text leaves."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from retainer.core.effects import EffectClass
+from retainer.core.errors import InvalidInputError
+from retainer.core.labels import UNTRUSTED, Label, Trust
+from retainer.core.values import Json
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """One line of the table. What is not said is the careful answer: results are untrusted."""
+
+    effect_class: EffectClass
+    label: Label = UNTRUSTED
+    """Of its results. *trusted* is for own structured records in which no stranger can write."""
+    sinks: tuple[str, ...] = ()
+    """Arguments that say who receives something: addresses, members, URLs."""
+    private: bool = False
+    """Its results are the owner's business."""
+    handles: tuple[str, ...] = ()
+    """Fields of its results that name a record of the owner's own store (an id, an address book's address). A planned
+    call may use one where a planned lookup found exactly one record. ``*``: the result is a list of such names."""
+
+    @property
+    def result_label(self) -> Label:
+        """What reading a result does to the turn."""
+        return Label(self.label.trust, self.private or self.label.private)
+
+    def class_of(self, args: Mapping[str, Json]) -> EffectClass:
+        """A write that names a receiver is a communication."""
+        if self.effect_class is EffectClass.WRITE_OWN and any(args.get(sink) for sink in self.sinks):
+            return EffectClass.COMMUNICATE
+        return self.effect_class
+
+
+Line: TypeAlias = Tool | Mapping[str, Any] | Sequence[Any] | str
+"""A :class:`Tool`, its fields by name or in order, or its effect class alone."""
+
+
+def read_table(table: Mapping[str, Line]) -> dict[str, Tool]:
+    """The table with every line read. Raises :class:`InvalidInputError` naming the tool and the word that is wrong."""
+    return {name: _line(name, line) for name, line in table.items()}
+
+
+def _line(name: str, line: Line) -> Tool:
+    if isinstance(line, Tool):
+        return line
+    if isinstance(line, str):
+        line = {"effect_class": line}
+    if not isinstance(line, Mapping):
+        line = dict(zip(("effect_class", "label", "sinks", "private", "handles"), line, strict=False))
+    unknown = set(line) - {"effect_class", "class", "label", "output_label", "sinks", "private", "handles"}
+    if unknown:
+        raise InvalidInputError(
+            f"{name}: the tool table knows no {sorted(unknown)[0]!r}.",
+            hint="Use effect_class, label, sinks, private, handles.",
+        )
+    try:
+        effect_class = EffectClass(line.get("effect_class", line.get("class")))
+    except ValueError as error:
+        given = line.get("effect_class", line.get("class"))
+        raise InvalidInputError(
+            f"{name}: {given!r} is no effect class.", hint=f"Use one of {', '.join(EffectClass)}."
+        ) from error
+    return Tool(
+        effect_class,
+        _label(name, line.get("label", line.get("output_label", UNTRUSTED))),
+        _names(line.get("sinks", ())),
+        bool(line.get("private", False)),
+        _names(line.get("handles", ())),
+    )
+
+
+def _label(name: str, given: Any) -> Label:
+    if isinstance(given, Label):
+        return given
+    try:
+        return Label(given) if isinstance(given, Trust) else Label.decode(str(given).casefold())
+    except KeyError as error:
+        raise InvalidInputError(
+            f"{name}: {given!r} is no label.", hint="Use untrusted, trusted or owner, with +private where it is."
+        ) from error
+
+
+def _names(given: Iterable[str] | str | None) -> tuple[str, ...]:
+    return (given,) if isinstance(given, str) else tuple(given or ())
+
+
+def plain_args(args: Mapping[str, Any]) -> dict[str, Json]:
+    """Arguments as JSON, so that one call has one digest. What JSON cannot hold is refused, not guessed.
+
+    Raises :class:`InvalidInputError`.
+    """
+    return {str(key): plain_value(value) for key, value in args.items()}
+
+
+def plain_value(value: Any) -> Json:
+    """``value`` as JSON: models, dataclasses and enums become what they hold."""
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise InvalidInputError(f"{value} is not a number a call can hold.")
+        return value
+    if hasattr(value, "model_dump"):
+        return plain_value(value.model_dump(mode="json"))
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return plain_value(dataclasses.asdict(value))
+    if isinstance(value, Mapping):
+        return {str(key): plain_value(each) for key, each in value.items()}
+    if isinstance(value, set | frozenset):
+        return sorted((plain_value(each) for each in value), key=repr)
+    if isinstance(value, Sequence) and not isinstance(value, bytes):
+        return [plain_value(each) for each in value]
+    return str(value)
+
+
+def records(result: Any) -> list[Json]:
+    """The records in a tool's result: the items of a list, a lone mapping, or those of its JSON text."""
+    if isinstance(result, str):
+        try:
+            result = json.loads(result)
+        except ValueError:
+            return []
+    value = plain_value(result)
+    if isinstance(value, Mapping):
+        return [value]
+    return list(value) if isinstance(value, Sequence) and not isinstance(value, str) else []

@@ -1,0 +1,266 @@
+"""One guarded turn, usable without a service: begin, plan, check, approved, record, output.
+
+The turn starts with the owner's message. What the model means to do before it has read anything is *planned*; every
+planned call whose arguments are all in the owner's words is committed, once. Reading a result joins its label to the
+turn. From the first untrusted result on only committed calls run unasked; orders, deletions and administration always
+ask. The decision itself is :func:`retainer.safety.policy.check`, the same as in a running service.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from retainer.core.effects import Decision, Effect, EffectClass, Turn, Verdict
+from retainer.core.errors import InvalidInputError, RefusedError
+from retainer.core.labels import OWNER, Label, Trust
+from retainer.core.values import Json
+from retainer.safety import policy
+from retainer.safety.facts import account_of, is_live
+from retainer.safety.identity import Principal
+from retainer.safety.limits import Limits, over
+from retainer.safety.outgoing import clean_output, urls_in
+from retainer.safety.table import Tool, plain_args, plain_value, records
+from retainer.safety.words import Words
+
+CODE_LENGTH = 4
+
+
+@dataclass(slots=True)
+class _Planned:
+    """A call that was meant before anything was read; ``later`` are the arguments that were not in the words."""
+
+    tool: str
+    known: dict[str, Json]
+    later: frozenset[str]
+    spent: bool = False
+
+
+class GuardedTurn:
+    """The handling of one message. Made by :meth:`retainer.safety.facade.SafetyProtocols.begin`."""
+
+    def __init__(
+        self,
+        tools: Mapping[str, Tool],
+        owner_text: str,
+        principal: Principal | None,
+        channel: str,
+        now: datetime,
+        *,
+        limits: Limits | None = None,
+        refused: str = "",
+    ) -> None:
+        self.principal = principal
+        self.label = OWNER
+        """Joined over everything read so far."""
+        self.sources: list[str] = []
+        """Tools whose untrusted results were read, in order."""
+        self._tools = tools
+        self._words = Words(owner_text, today=now.date())
+        self._urls = set(urls_in(owner_text))
+        self._channel = channel
+        self._limits = limits or Limits()
+        self._refused = refused
+        self._planned: list[_Planned] = []
+        self._approved: set[str] = set()
+        self._found: dict[str, set[Json]] = {}
+        self._calls = 0
+        self._effects = 0
+
+    # --- before reading ---------------------------------------------------------------------------------------------
+    def plan(self, calls: Iterable[tuple[str, Mapping[str, Any]]]) -> list[bool]:
+        """Say what is meant to be called, before anything is read; returns which calls are committed as they stand.
+
+        An argument that is not in the owner's words counts as not known yet: it has to be resolved by code later (a
+        handle that a planned lookup found alone), or the call asks. Raises :class:`RefusedError` once something
+        untrusted was read.
+        """
+        if self._tainted:
+            raise RefusedError("Something untrusted was read before this plan.", hint="Plan first, then read.")
+        made = []
+        for name, given in calls:
+            args = {key: value for key, value in plain_args(given).items() if not _empty(value)}
+            known = {key: value for key, value in args.items() if self._words.hold(value)}
+            made.append(_Planned(name, known, frozenset(args.keys() - known.keys())))
+        self._planned += made
+        return [not each.later for each in made]
+
+    # --- deciding ---------------------------------------------------------------------------------------------------
+    def check(self, tool: str, args: Mapping[str, Any]) -> Verdict:
+        """Allow, ask (``level`` says how a yes must be given) or deny, with the reason.
+
+        An *allow* is for one call: it spends the commitment or the approval that it rests on.
+        """
+        line = self._tools.get(tool)
+        if self._refused:
+            return Verdict(Decision.DENY, self._refused)
+        if line is None:
+            return Verdict(Decision.DENY, f"There is no tool {tool} in the table.")
+        reads = line.effect_class is EffectClass.READ
+        full = self._full(reads=reads)
+        if full:
+            return Verdict(Decision.DENY, full)
+        if reads:
+            self._calls += 1
+            return policy.ALLOW
+        try:
+            effect = self._effect(tool, line, args)
+        except InvalidInputError as error:
+            return Verdict(Decision.DENY, str(error))
+        verdict = self._decide(effect, line)
+        if verdict.decision is Decision.ASK and effect.digest in self._approved:
+            self._approved.discard(effect.digest)
+            verdict = policy.ALLOW
+        if verdict.decision is Decision.ALLOW:
+            self._calls += 1
+            self._effects += 1
+            self._spend(effect)
+        return verdict
+
+    def approved(self, tool: str, args: Mapping[str, Any], code: str | None = None) -> bool:
+        """The owner said yes to exactly this call: the next :meth:`check` of it allows it, once.
+
+        ``code`` is what the owner typed; then the guard compares it with the code of the call wherever more than a
+        tap is demanded (an empty text is a tap). ``None``: whoever calls this has seen to the ``level`` itself.
+        Returns whether the yes counts.
+        """
+        line = self._tools.get(tool)
+        if line is None or self._refused:
+            return False
+        effect = self._effect(tool, line, args)
+        verdict = self._decide(effect, line)
+        if verdict.decision is not Decision.ASK:
+            return False
+        typed = code is None or verdict.level == "tap" or _is_code(code, effect)
+        if typed:
+            self._approved.add(effect.digest)
+        return typed
+
+    def code(self, tool: str, args: Mapping[str, Any]) -> str:
+        """What the owner has to type for a yes above a tap: the beginning of the call's digest."""
+        return self._effect(tool, self._tools[tool], args).digest[:CODE_LENGTH].upper()
+
+    # --- after a call -----------------------------------------------------------------------------------------------
+    def record(self, tool: str, args: Mapping[str, Any], result: Any) -> Label:
+        """The result of a call was read: join its label to the turn and return that label."""
+        line = self._tools.get(tool) or Tool(EffectClass.FETCH)
+        label = line.result_label
+        self._urls |= urls_in(str(plain_value(result)))
+        if line.handles:
+            self._remember(line, plain_args(args), result)
+        if label.trust is Trust.UNTRUSTED and tool not in self.sources:
+            self.sources.append(tool)
+        self.label = self.label.join(label)
+        return label
+
+    def output(self, text: str) -> str:
+        """The reply as the sender may see it: without secrets, and with its untrusted sources named."""
+        return clean_output(text, seen=self._urls, sources=self.sources)
+
+    # --- inside -----------------------------------------------------------------------------------------------------
+    @property
+    def _tainted(self) -> bool:
+        return self.label.trust is Trust.UNTRUSTED
+
+    def _effect(self, tool: str, line: Tool, args: Mapping[str, Any]) -> Effect:
+        plain = {key: value for key, value in plain_args(args).items() if not _empty(value)}
+        return Effect(name="call", tool=tool, args=plain, effect_class=line.class_of(plain), queue=f"tool:{tool}")
+
+    def _full(self, *, reads: bool) -> str:
+        limits = self._limits
+        if over(self._calls, limits.tool_calls_per_event):
+            most = limits.tool_calls_per_event
+            return f"{most} tool calls for one message is the limit; it frees with the next message."
+        if not reads and over(self._effects, limits.effects_per_event):
+            return f"{limits.effects_per_event} actions for one message is the limit; it frees with the next message."
+        return ""
+
+    def _decide(self, effect: Effect, line: Tool) -> Verdict:
+        who = self.principal
+        facts = policy.Facts(
+            person=True,
+            scope=None if who is None else who.scope,
+            paired_address=effect.effect_class is EffectClass.COMMUNICATE and self._named(effect, line),
+            live=effect.effect_class is EffectClass.MONEY and is_live(account_of(effect)),
+            limits=self._limits,
+        )
+        turn = Turn(
+            label=self.label,
+            sender=None if who is None else who.person_id,
+            channel=self._channel,
+            reply_to="",
+            kind="message",
+            commitments=frozenset({effect.digest}) if self._tainted and self._committed(effect) else frozenset(),
+        )
+        verdict = policy.check(effect, turn, facts)
+        if verdict.decision is Decision.ALLOW and self._leaks(effect):
+            return Verdict(Decision.ASK, "Private records were read before it, and you did not ask for this.", "tap")
+        if verdict.level == "tap" and self._to_others(effect, line):
+            return replace(verdict, level="code")
+        return verdict
+
+    def _named(self, effect: Effect, line: Tool) -> bool:
+        """Whether every receiver is in the owner's words, or was looked up for them in the owner's own records."""
+        sinks = [effect.args[sink] for sink in line.sinks if sink in effect.args]
+        return bool(sinks) and all(self._words.hold(value) or self._resolved(value) for value in sinks)
+
+    def _to_others(self, effect: Effect, line: Tool) -> bool:
+        return effect.effect_class is EffectClass.COMMUNICATE or any(effect.args.get(sink) for sink in line.sinks)
+
+    def _leaks(self, effect: Effect) -> bool:
+        """A question to the outside, in other than the owner's words, after private records were read."""
+        asks_outside = effect.effect_class is EffectClass.FETCH
+        return asks_outside and self.label.private and not self._committed(effect) and not self._words.hold(effect.args)
+
+    def _committed(self, effect: Effect) -> bool:
+        return self._commitment(effect) is not None
+
+    def _commitment(self, effect: Effect) -> _Planned | None:
+        for planned in self._planned:
+            if planned.tool != effect.tool or planned.spent:
+                continue
+            later = {key: value for key, value in effect.args.items() if key not in planned.known}
+            same = all(key in effect.args and effect.args[key] == value for key, value in planned.known.items())
+            if same and later.keys() == planned.later and all(self._resolved(value) for value in later.values()):
+                return planned
+        return None
+
+    def _spend(self, effect: Effect) -> None:
+        planned = self._commitment(effect)
+        if planned is not None:
+            planned.spent = True
+
+    def _remember(self, line: Tool, args: Mapping[str, Json], result: Any) -> None:
+        """Keep the handles of a lookup that the owner's words led to and that found one record."""
+        asked = {key: value for key, value in args.items() if not _empty(value)}
+        if not self._words.hold(asked):
+            return
+        found = records(result)
+        if not asked:
+            names = [each for each in found if isinstance(each, str) and self._words.begins(each)]
+            found = list(names)
+        if len(found) != 1:
+            return
+        (only,) = found
+        if isinstance(only, Mapping):
+            for field in line.handles:
+                if isinstance(only.get(field), str | int):
+                    self._found.setdefault(field, set()).add(only[field])
+        elif isinstance(only, str) and "*" in line.handles:
+            self._found.setdefault("*", set()).add(only)
+
+    def _resolved(self, value: Json) -> bool:
+        if isinstance(value, list | tuple):
+            return bool(value) and all(self._resolved(each) or self._words.hold(each) for each in value)
+        return isinstance(value, str | int) and any(value in values for values in self._found.values())
+
+
+def _empty(value: Json) -> bool:
+    return value is None or value in ("", [], {}, ())
+
+
+def _is_code(given: str, effect: Effect) -> bool:
+    return hmac.compare_digest(given.strip().upper().encode(), effect.digest[:CODE_LENGTH].upper().encode())

@@ -1,0 +1,75 @@
+"""Web hooks: was it really sent by the provider, just now, and for the first time?
+
+Signatures follow the providers' own pages: Twilio's ``X-Twilio-Signature`` (HMAC-SHA1 over URL and sorted form
+fields), Meta's ``X-Hub-Signature-256`` (HMAC-SHA256 over the raw body), Telegram's
+``X-Telegram-Bot-Api-Secret-Token`` (the secret itself). All comparisons take constant time. No provider signs a time
+that binds its request, so :func:`first_time` remembers message ids in the database.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+
+from retainer.core.clock import to_epoch
+from retainer.core.protocols import Tx
+
+WINDOW = timedelta(minutes=5)
+"""How old, or how far ahead, a stated sending time may be."""
+KEEP = timedelta(days=7)
+"""How long ids are remembered: longer than any provider retries."""
+
+
+def twilio_signed(
+    auth_token: str, url: str, form: Mapping[str, str] | Iterable[tuple[str, str]], signature: str
+) -> bool:
+    """Whether Twilio signed this request. ``url`` is the whole address the hook was registered with."""
+    fields = form.items() if isinstance(form, Mapping) else form
+    text = url + "".join(f"{name}{value}" for name, value in sorted(set(fields)))
+    expected = base64.b64encode(hmac.new(auth_token.encode(), text.encode(), hashlib.sha1).digest())
+    return _same(auth_token, expected, signature)
+
+
+def meta_signed(app_secret: str, body: bytes, signature: str) -> bool:
+    """Whether Meta (WhatsApp, Messenger) signed these bytes. Pass the body as it arrived, before any parsing."""
+    expected = "sha256=" + hmac.new(app_secret.encode(), body, hashlib.sha256).hexdigest()
+    return _same(app_secret, expected.encode(), signature)
+
+
+def telegram_signed(secret_token: str, header: str) -> bool:
+    """Whether the request carries the secret token that was given to ``setWebhook``."""
+    return _same(secret_token, secret_token.encode(), header)
+
+
+def timed_signed(secret: str, body: bytes, timestamp: str, signature: str, now: datetime) -> bool:
+    """HMAC-SHA256 in hex over ``timestamp.body``, for hooks of one's own; stale and future times are refused."""
+    if not (timestamp.isascii() and timestamp.isdigit() and len(timestamp) <= 12):
+        return False
+    if abs(to_epoch(now) - int(timestamp)) > WINDOW.total_seconds():
+        return False
+    expected = hmac.new(secret.encode(), timestamp.encode() + b"." + body, hashlib.sha256).hexdigest()
+    return _same(secret, expected.encode(), signature)
+
+
+def first_time(tx: Tx, source: str, message_id: str, now: datetime, *, sent_at: datetime | None = None) -> bool:
+    """Whether this message was never seen before, and was sent within :data:`WINDOW` where ``sent_at`` is known.
+
+    Remembers it in the transaction of ``tx``: of two requests at once only one is the first.
+    """
+    if not message_id or (sent_at is not None and abs(now - sent_at) > WINDOW):
+        return False
+    tx.execute("DELETE FROM webhook_seen WHERE at < ?", (to_epoch(now - KEEP),))
+    fresh = tx.execute(
+        "INSERT INTO webhook_seen (source, message_id, at) VALUES (?, ?, ?) "
+        "ON CONFLICT (source, message_id) DO NOTHING",
+        (source, message_id, to_epoch(now)),
+    )
+    return bool(fresh)
+
+
+def _same(secret: str, expected: bytes, given: str) -> bool:
+    """An empty secret signs nothing: a hook without one is closed, not open."""
+    return bool(secret) and hmac.compare_digest(expected, given.strip().encode("utf-8", "replace"))

@@ -1,0 +1,163 @@
+"""What the owner said in so many words: the test that every argument of a committed call has to pass.
+
+A value is *in the words* when code can find it there: a quoted text, a name, an address, a number, a date, a time, or
+a time plus a length that was named. Nothing is guessed and no model is asked.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal, InvalidOperation
+from functools import cached_property
+
+_MONTHS = (
+    "january",
+    "february",
+    "march",
+    "april",
+    "may",
+    "june",
+    "july",
+    "august",
+    "september",
+    "october",
+    "november",
+    "december",
+)
+_ONES = tuple("zero one two three four five six seven eight nine ten eleven twelve".split())  # noqa: SIM905
+_COUNTS = {
+    **{word: n for n, word in enumerate(_ONES)},
+    "a": 1,
+    "an": 1,
+}
+_MONTH = "|".join(f"{name}|{name[:3]}" for name in _MONTHS)
+_DAY_FIRST = re.compile(rf"\b(\d{{1,2}})(?:st|nd|rd|th)?\s+(?:of\s+)?({_MONTH})\b\.?(?:,?\s+(\d{{4}}))?")
+_MONTH_FIRST = re.compile(rf"\b({_MONTH})\b\.?\s+(\d{{1,2}})(?:st|nd|rd|th)?\b(?:,?\s+(\d{{4}}))?")
+_ISO_DATE = re.compile(r"\b(\d{4})-(\d{2})-(\d{2})")
+_CLOCK = re.compile(r"\b(\d{1,2})(?::(\d{2}))?\s*(am|pm)\b|\b(\d{1,2}):(\d{2})\b")
+_LENGTH = re.compile(r"\b(\d+(?:\.\d+)?|[a-z]+)[\s-]+(hour|hr|minute|min|day|week)s?\b")
+_UNITS = {"hour": 60, "hr": 60, "minute": 1, "min": 1, "day": 1440, "week": 10_080}
+_NUMBER = re.compile(r"(?<![\w.])[-+]?\d[\d,]*(?:\.\d+)?")
+_VALUE_DATE = re.compile(r"(\d{4}-\d{2}-\d{2})(?:[T ](\d{2}:\d{2})(?::00(?:\.0+)?)?(?:Z|\+00:00)?)?")
+
+
+def plain(text: str) -> str:
+    """``text`` for comparing: one case, one kind of quote and space."""
+    folded = unicodedata.normalize("NFKC", text).casefold()
+    folded = folded.replace("\u2019", "'").replace("\u2018", "'").replace("\u201c", '"').replace("\u201d", '"')
+    return " ".join(folded.split())
+
+
+class Words:
+    """One message of the owner, searched for values. ``today`` gives ``today`` and ``tomorrow`` their dates."""
+
+    def __init__(self, text: str, *, today: date | None = None) -> None:
+        self.text = plain(text)
+        self._today = today
+
+    def hold(self, value: object) -> bool:
+        """Whether every part of ``value`` is in the words. Empty values, yes and no say nothing and always are."""
+        if value is None or isinstance(value, bool) or value in ("", [], {}, ()):
+            return True
+        if isinstance(value, int | float | Decimal):
+            return self._number(value)
+        if isinstance(value, str):
+            return self._literal(value) or self._moment(value) or self._numeral(value)
+        if isinstance(value, Mapping):
+            return all(self.hold(each) for each in value.values())
+        if isinstance(value, Sequence | set | frozenset):
+            return all(self.hold(each) for each in value)
+        return False
+
+    def begins(self, name: str) -> bool:
+        """Whether a word the owner wrote, of four letters or more, is how ``name`` begins."""
+        folded = plain(name)
+        return any(len(word) >= 4 and folded.startswith(word) for word in re.findall(r"[\w-]+", self.text))
+
+    # --- texts and numbers ------------------------------------------------------------------------------------------
+    def _literal(self, value: str) -> bool:
+        wanted = plain(value)
+        if not wanted:
+            return False
+        before = r"(?<![\w@])" if wanted[0].isalnum() else ""
+        after = r"(?![\w@])" if wanted[-1].isalnum() else ""
+        return re.search(before + re.escape(wanted) + after, self.text) is not None
+
+    @cached_property
+    def _numbers(self) -> frozenset[Decimal]:
+        found = {Decimal(match.replace(",", "")) for match in _NUMBER.findall(self.text)}
+        return frozenset(found | {Decimal(_COUNTS[word]) for word in self.text.split() if word in _COUNTS})
+
+    def _number(self, value: float | Decimal) -> bool:
+        try:
+            return Decimal(str(value)) in self._numbers
+        except InvalidOperation:
+            return False
+
+    def _numeral(self, value: str) -> bool:
+        return re.fullmatch(r"[-+]?\d+(?:\.\d+)?", value.strip()) is not None and self._number(Decimal(value.strip()))
+
+    # --- dates and times --------------------------------------------------------------------------------------------
+    @cached_property
+    def _dates(self) -> frozenset[tuple[int | None, int, int]]:
+        found: set[tuple[int | None, int, int]] = set()
+        for year, month, day in _ISO_DATE.findall(self.text):
+            found.add((int(year), int(month), int(day)))
+        for day, name, year in _DAY_FIRST.findall(self.text):
+            found.add((int(year) if year else None, _month(name), int(day)))
+        for name, day, year in _MONTH_FIRST.findall(self.text):
+            found.add((int(year) if year else None, _month(name), int(day)))
+        if self._today is not None:
+            for word, ahead in (("today", 0), ("tonight", 0), ("tomorrow", 1), ("yesterday", -1)):
+                if self._literal(word):
+                    at = self._today + timedelta(days=ahead)
+                    found.add((at.year, at.month, at.day))
+        return frozenset(found)
+
+    @cached_property
+    def _minutes(self) -> frozenset[int]:
+        """Times of day that were named, in minutes after midnight."""
+        found = set()
+        for hour, minute, half, hour24, minute24 in _CLOCK.findall(self.text):
+            if half:
+                found.add((int(hour) % 12 + (12 if half == "pm" else 0)) * 60 + int(minute or 0))
+            elif int(hour24) < 24 and int(minute24) < 60:
+                found.add(int(hour24) * 60 + int(minute24))
+        return frozenset(found | ({720} if self._literal("noon") else set()))
+
+    @cached_property
+    def _lengths(self) -> frozenset[int]:
+        """Lengths of time that were named, in minutes."""
+        found = set()
+        for count, unit in _LENGTH.findall(self.text):
+            if count in _COUNTS or count[0].isdigit():
+                number = Decimal(_COUNTS[count]) if count in _COUNTS else Decimal(count)
+                found.add(int(number * _UNITS[unit]))
+        return frozenset(found)
+
+    def _moment(self, value: str) -> bool:
+        match = _VALUE_DATE.fullmatch(value.strip())
+        if match is None:
+            return False
+        try:
+            day = date.fromisoformat(match.group(1))
+            at = None if match.group(2) is None else time.fromisoformat(match.group(2))
+        except ValueError:
+            return False
+        if at is None:
+            return self._day(day)
+        start = datetime.combine(day, at)
+        return self._at(start) or any(self._at(start - timedelta(minutes=length)) for length in self._lengths)
+
+    def _at(self, moment: datetime) -> bool:
+        return self._day(moment.date()) and moment.hour * 60 + moment.minute in self._minutes
+
+    def _day(self, day: date) -> bool:
+        return (day.year, day.month, day.day) in self._dates or (None, day.month, day.day) in self._dates
+
+
+def _month(name: str) -> int:
+    return next(n for n, full in enumerate(_MONTHS, 1) if full.startswith(name[:3]))

@@ -1,0 +1,484 @@
+"""Backups: whole or none, proven by their manifest, restored beside what was there, without what was erased."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from retainer.app.config import Settings
+from retainer.app.folder import DataFolder
+from retainer.app.operations import backups as backups_module
+from retainer.app.operations.backups import (
+    DATABASE,
+    MANIFEST,
+    Backup,
+    backup_folder,
+    backups,
+    find,
+    make,
+    rewrite,
+    verify,
+)
+from retainer.app.operations.check import account_problems
+from retainer.app.operations.drill import last_drill, run_drill
+from retainer.app.operations.nightly import Nightly, last_due
+from retainer.app.operations.restore import MARKER, finish_restore, loss, restore, rewrite_replaced
+from retainer.app.operations.retention import prune, prune_copies, to_keep
+from retainer.app.operations.settings import BackupSettings
+from retainer.app.store import migrations
+from retainer.core.clock import ManualClock
+from retainer.core.errors import InvalidInputError, NotFoundError
+from retainer.core.events import NewEvent
+from retainer.core.protocols import Tx
+from retainer.runtime.inbox import insert_event
+from retainer.runtime.lock import FolderLock, FolderTakenError
+from retainer.runtime.safe_mode import read_safe_mode
+from retainer.runtime.sqlite import SqliteStore
+from retainer.runtime.store import DamagedError, StorageError
+from retainer.safety import audit
+from retainer.trading.kernels import open_account
+from retainer.trading.records import Change, write
+
+NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
+SCHEMA = migrations()
+
+
+def record(store: SqliteStore, *texts: str) -> None:
+    """Messages arrive and are audited."""
+
+    def unit(tx: Tx) -> None:
+        for text in texts:
+            event = NewEvent(
+                source="terminal",
+                external_id=text,
+                agent="chat",
+                lane="chat:terminal:local",
+                kind="message",
+                body={"text": text},
+                sender="owner",
+                reply_to="terminal:local",
+                occurred_at=NOW,
+            )
+            receipt = insert_event(tx, event, NOW)
+            audit.append(tx, "chat:terminal:local", "message", f"event:{receipt.seq}", {}, NOW)
+
+    store.write_now(unit)
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """A folder with three messages, an account, a secret and a configuration."""
+    settings = Settings(data=tmp_path / "data")
+    folder = DataFolder(settings.data).make()
+    (folder.secrets / "telegram").write_text("a secret")
+    (folder.root / "personality.toml").write_text('name = "Ida"\n')
+    store = SqliteStore.open(folder.database, SCHEMA)
+    record(store, "one", "two", "three")
+    state, deposit = open_account(10_000_00, "paper", 0)
+    store.write_now(lambda tx: write(tx, 1, Change(before=None, state=state, postings=(deposit,))))
+    store.close()
+    return settings
+
+
+def database(settings: Settings) -> SqliteStore:
+    return SqliteStore.open(DataFolder(settings.data).database, SCHEMA)
+
+
+def texts(path: Path) -> list[str]:
+    with closing(sqlite3.connect(path)) as connection:
+        return [json.loads(row[0]).get("text", "") for row in connection.execute("SELECT bytes FROM body ORDER BY id")]
+
+
+def flip(path: Path, at: int) -> None:
+    with path.open("r+b") as file:
+        file.seek(at)
+        byte = file.read(1)
+        file.seek(at)
+        file.write(bytes([byte[0] ^ 0xFF]))
+
+
+# --- making and trusting ---------------------------------------------------------------------------------------------
+def test_a_backup_says_what_it_holds_and_is_its_owners_alone(settings: Settings) -> None:
+    backup = make(settings, why="manual", now=NOW)
+    manifest = backup.manifest
+    assert (manifest.last_event, manifest.counts["event"], manifest.counts["account"]) == (3, 3, 1)
+    assert manifest.anchors["chat:terminal:local"].count == 3
+    assert set(manifest.files) == {DATABASE, "files/personality.toml", "files/secrets/telegram"}
+    assert verify(backup) == []
+    assert all(path.stat().st_mode & 0o077 == 0 for path in backup.path.rglob("*"))
+    assert [each.name for each in backups(backup_folder(settings))] == [backup.name]
+
+
+def test_it_is_made_while_the_service_writes(settings: Settings) -> None:
+    store = database(settings)
+    try:
+        record(store, "four")
+        backup = make(settings, why="manual", now=NOW)
+        record(store, "five")
+    finally:
+        store.close()
+    assert texts(backup.database) == ["one", "two", "three", "four"]
+    assert verify(backup) == []
+
+
+def test_secrets_stay_out_when_that_is_wanted(settings: Settings) -> None:
+    chosen = settings.model_copy(update={"backup": BackupSettings(secrets=False)})
+    assert "files/secrets/telegram" not in make(chosen, why="manual", now=NOW).manifest.files
+
+
+@pytest.mark.parametrize("what", ["database", "secret", "missing", "manifest"])
+def test_a_backup_that_was_changed_is_not_trusted(settings: Settings, what: str) -> None:
+    backup = make(settings, why="manual", now=NOW)
+    if what == "database":
+        flip(backup.database, backup.database.stat().st_size // 2)
+    elif what == "secret":
+        (backup.path / "files/secrets/telegram").write_text("b secret")
+    elif what == "missing":
+        (backup.path / "files/personality.toml").unlink()
+    else:
+        (backup.path / MANIFEST).write_text("{")
+        assert backups(backup_folder(settings)) == []
+        return
+    assert verify(backup)
+    with pytest.raises(StorageError, match="Nothing was changed"):
+        restore(DataFolder(settings.data), backup, SCHEMA, now=NOW)
+    assert texts(DataFolder(settings.data).database) == ["one", "two", "three"]
+
+
+def test_records_that_do_not_hold_are_found_though_every_byte_is_as_the_manifest_says(settings: Settings) -> None:
+    """A forger who also rewrites the digests: the audit chain and the ledger still speak."""
+    backup = make(settings, why="manual", now=NOW)
+    with closing(sqlite3.connect(backup.database)) as connection, connection:
+        connection.execute("UPDATE audit SET kind = 'forged' WHERE n = 2")
+        connection.execute("UPDATE ledger SET amount = amount + 1")
+    plain = json.loads((backup.path / MANIFEST).read_text())
+    size, digest = backup.database.stat().st_size, backups_module.digest_of(backup.database)
+    plain["files"][DATABASE] = {"sha256": digest, "size": size}
+    (backup.path / MANIFEST).write_text(json.dumps(plain))
+    problems = " ".join(verify(find(backup_folder(settings), "latest")))
+    assert "entry 2 does not match" in problems
+    assert "cash is 10000.00, its ledger adds up to 10000.01" in problems
+
+
+def test_a_damaged_database_displaces_no_good_backup(settings: Settings) -> None:
+    good = make(settings, why="nightly", now=NOW)
+    flip_pages(DataFolder(settings.data).database)
+    with pytest.raises(DamagedError):
+        make(settings, why="nightly", now=NOW + timedelta(days=1))
+    assert [backup.name for backup in backups(backup_folder(settings))] == [good.name]
+    assert [path.name for path in backup_folder(settings).iterdir()] == [good.name]
+
+
+def flip_pages(path: Path) -> None:
+    """Every page but the first is overwritten."""
+    with path.open("r+b") as file:
+        file.seek(4096)
+        file.write(b"\xde\xad\xbe\xef" * ((path.stat().st_size - 4096) // 4))
+
+
+def test_without_room_it_says_how_much_is_needed(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backups_module, "_SPARE", 1 << 62)
+    with pytest.raises(StorageError, match=r"needs \d+ MiB .* are free"):
+        make(settings, why="manual", now=NOW)
+    assert list(backup_folder(settings).iterdir()) == []
+
+
+def test_what_a_killed_backup_left_is_swept_away_and_never_listed(settings: Settings) -> None:
+    left = backup_folder(settings) / ".part-20260101T000000Z-nightly"
+    left.mkdir(parents=True)
+    (left / DATABASE).write_bytes(b"half")
+    assert backups(backup_folder(settings)) == []
+    make(settings, why="manual", now=NOW)
+    assert not left.exists()
+
+
+# --- keeping ---------------------------------------------------------------------------------------------------------
+def test_seven_days_and_four_weeks_are_kept() -> None:
+    made = [NOW - timedelta(days=days) for days in range(60)]
+    kept = sorted(to_keep(made, BackupSettings()), reverse=True)
+    assert kept[:7] == made[:7]
+    weeks = [at.isocalendar()[:2] for at in kept[7:]]
+    assert len(weeks) == len(set(weeks)) == 4
+    assert kept[7] < kept[6]
+    assert (NOW - kept[-1]).days <= 42
+
+
+def test_of_a_day_the_newest_is_kept_and_the_newest_of_all_always() -> None:
+    made = [NOW - timedelta(hours=hours) for hours in (0, 1, 2, 30)]
+    assert to_keep(made, BackupSettings(daily=1, weekly=0)) == {made[0]}
+    assert to_keep(made, BackupSettings(daily=2, weekly=0)) == {made[0], made[3]}
+    assert to_keep([], BackupSettings()) == set()
+
+
+def test_what_is_too_old_goes(settings: Settings) -> None:
+    chosen = settings.model_copy(update={"backup": BackupSettings(daily=2, weekly=0)})
+    made = [make(chosen, why="nightly", now=NOW + timedelta(days=days)) for days in range(4)]
+    assert set(prune(backup_folder(chosen), chosen.backup)) == {made[0].name, made[1].name}
+    assert [each.name for each in backups(backup_folder(chosen))] == [made[3].name, made[2].name]
+
+
+def test_of_the_copies_before_schema_changes_three_are_kept(tmp_path: Path) -> None:
+    for number in range(5):
+        (tmp_path / f"retainer-{number}.db").write_bytes(b"")
+        (tmp_path / f"retainer-{number}.db").touch()
+        import os
+
+        os.utime(tmp_path / f"retainer-{number}.db", (number, number))
+    assert sorted(prune_copies(tmp_path)) == ["retainer-0.db", "retainer-1.db"]
+
+
+@pytest.mark.parametrize(
+    ("now", "due"),
+    [
+        ("2026-03-02T12:00+00:00", "2026-03-02T03:15+01:00"),
+        ("2026-03-02T01:00+00:00", "2026-03-01T03:15+01:00"),
+        ("2026-03-29T01:30+00:00", "2026-03-29T03:15+02:00"),  # the clock went forward over 02:00
+        ("2026-10-25T03:00+00:00", "2026-10-25T03:15+01:00"),  # and back
+    ],
+)
+def test_when_a_backup_was_due(now: str, due: str) -> None:
+    from zoneinfo import ZoneInfo
+
+    assert last_due(datetime.fromisoformat(now), "03:15", ZoneInfo("Europe/Oslo")) == datetime.fromisoformat(due)
+
+
+async def test_a_night_slept_through_is_made_up_for_once_and_drilled(settings: Settings) -> None:
+    clock = ManualClock(NOW)
+    nightly = Nightly(settings, SCHEMA, clock)
+    assert nightly.due()
+    assert await nightly.once("nightly") is not None
+    assert not nightly.due()
+    clock.advance(hours=10)
+    assert not nightly.due()
+    clock.advance(days=3)
+    assert nightly.due()
+    state = nightly.state()
+    assert state.count == 1
+    assert state.drill is not None
+    assert state.drill.ok
+    assert state.error == ""
+
+
+async def test_a_backup_that_fails_is_told_and_tried_again_an_hour_later(settings: Settings) -> None:
+    clock = ManualClock(NOW)
+    nightly = Nightly(settings, SCHEMA, clock)
+    flip_pages(DataFolder(settings.data).database)
+    assert await nightly.once("nightly") is None
+    assert "damaged" in nightly.error
+    assert not nightly.due()
+    clock.advance(minutes=61)
+    assert nightly.due()
+
+
+# --- trying out ------------------------------------------------------------------------------------------------------
+def test_the_drill_restores_and_checks_and_leaves_nothing_behind(settings: Settings) -> None:
+    backup = make(settings, why="nightly", now=NOW)
+    drill = run_drill(backup, SCHEMA, now=NOW)
+    assert drill.ok
+    assert drill.events == 3
+    assert last_drill(backup_folder(settings)) == drill
+    assert sorted(path.name for path in backup_folder(settings).iterdir()) == [backup.name, "drill.json"]
+
+
+def test_a_backup_of_an_older_version_is_brought_up_to_date_in_the_drill(tmp_path: Path) -> None:
+    settings = Settings(data=tmp_path / "data")
+    older = tuple(step for step in SCHEMA if not step.name.startswith("runtime/00") or step.name == "runtime/001")
+    folder = DataFolder(settings.data).make()
+    SqliteStore.open(folder.database, older).close()
+    backup = make(settings, why="nightly", now=NOW)
+    assert run_drill(backup, SCHEMA, now=NOW).ok
+
+
+def test_a_failed_drill_is_told_and_removes_nothing(settings: Settings) -> None:
+    first = make(settings, why="nightly", now=NOW)
+    flip(first.database, first.database.stat().st_size // 2)
+    drill = run_drill(first, SCHEMA, now=NOW)
+    assert not drill.ok
+    assert "not what the manifest says" in drill.words
+    assert [each.name for each in backups(backup_folder(settings))] == [first.name]
+
+
+# --- restoring -------------------------------------------------------------------------------------------------------
+@pytest.fixture
+def later(settings: Settings) -> Backup:
+    """A backup, after which two more messages arrived."""
+    backup = make(settings, why="nightly", now=NOW)
+    store = database(settings)
+    record(store, "four", "five")
+    store.close()
+    return backup
+
+
+def test_a_restore_keeps_the_former_records_and_begins_in_safe_mode(settings: Settings, later: Backup) -> None:
+    folder = DataFolder(settings.data)
+    (folder.memory / "owner.db").write_bytes(b"from the future")
+    assert loss(folder, later).events == 2
+    done = restore(folder, later, SCHEMA, now=NOW)
+    assert texts(folder.database) == ["one", "two", "three"]
+    assert done.aside is not None
+    assert texts(done.aside / DATABASE) == ["one", "two", "three", "four", "five"]
+    assert (done.aside / "memory" / "owner.db").exists()
+    assert list(folder.memory.iterdir()) == []
+    store = database(settings)
+    try:
+        with store.view() as view:
+            mode = read_safe_mode(view)
+            assert mode is not None
+            assert mode.backup == later.name
+            assert account_problems(view, "paper") == []
+            assert audit.verify(view, later.manifest.anchors).ok
+            assert audit.entries(view, "control")[0].kind == "restore.done"
+    finally:
+        store.close()
+
+
+def test_no_number_comes_twice_however_often_one_restores(settings: Settings, later: Backup) -> None:
+    """Keys of orders are made of event numbers; a broker would take a second order of that name for the first."""
+    folder, seen = DataFolder(settings.data), {1, 2, 3, 4, 5}
+    for again in range(2):
+        restore(folder, later, SCHEMA, now=NOW + timedelta(seconds=again))
+        store = database(settings)
+        record(store, "new one", "new two")
+        fresh = {row["seq"] for row in store.view().query("SELECT seq FROM event WHERE seq > 3")}
+        store.close()
+        assert len(fresh) == 2
+        assert not fresh & seen
+        seen |= fresh
+
+
+def test_a_restore_over_an_unreadable_database_uses_numbers_beyond_every_older_one(
+    settings: Settings, later: Backup
+) -> None:
+    folder = DataFolder(settings.data)
+    folder.database.write_bytes(b"no database at all" * 1000)
+    assert not loss(folder, later).readable
+    restore(folder, later, SCHEMA, now=NOW)
+    store = database(settings)
+    record(store, "new")
+    newest = store.view().one("SELECT MAX(seq) AS n FROM event")
+    store.close()
+    assert newest is not None
+    assert newest["n"] > NOW.timestamp()
+
+
+def test_nothing_is_restored_under_a_running_service(settings: Settings, later: Backup) -> None:
+    lock = FolderLock.acquire(settings.data)
+    try:
+        with pytest.raises(FolderTakenError):
+            restore(DataFolder(settings.data), later, SCHEMA, now=NOW)
+    finally:
+        lock.release()
+
+
+def test_onto_a_new_machine_the_owners_files_come_along_but_replace_none(settings: Settings, later: Backup) -> None:
+    target = DataFolder(settings.data.with_name("new")).make()
+    (target.root / "personality.toml").write_text("mine")
+    done = restore(target, later, SCHEMA, now=NOW)
+    assert done.aside is None
+    assert (target.root / "personality.toml").read_text() == "mine"
+    assert (target.secrets / "telegram").read_text() == "a secret"
+    assert (target.secrets / "telegram").stat().st_mode & 0o077 == 0
+    assert texts(target.database) == ["one", "two", "three"]
+
+
+@pytest.mark.parametrize("moves", range(5))
+def test_an_exchange_that_was_cut_off_is_finished_by_the_next_start(
+    settings: Settings, later: Backup, moves: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, real, left = DataFolder(settings.data), Path.rename, moves
+
+    class Cut(BaseException):
+        """The power goes."""
+
+    def rename(self: Path, target: Path) -> Path:
+        nonlocal left
+        if target.parent.name.startswith("replaced-"):
+            if not left:
+                raise Cut
+            left -= 1
+        return real(self, target)
+
+    (folder.root / "retainer.db-wal").write_bytes(b"")
+    monkeypatch.setattr(Path, "rename", rename)
+    cut = False
+    try:
+        restore(folder, later, SCHEMA, now=NOW)
+    except Cut:
+        cut = (folder.root / MARKER).exists()
+    assert cut or moves >= 2
+    monkeypatch.undo()
+    finish_restore(folder)
+    assert not finish_restore(folder)
+    assert texts(folder.database) == ["one", "two", "three"]
+    assert not (folder.root / MARKER).exists()
+
+
+def test_an_unknown_backup_is_named(settings: Settings) -> None:
+    with pytest.raises(NotFoundError, match="no backup 'latest'"):
+        find(backup_folder(settings), "latest")
+
+
+# --- forgetting ------------------------------------------------------------------------------------------------------
+def test_what_is_erased_leaves_every_backup_and_copy_too(settings: Settings) -> None:
+    first = make(settings, why="nightly", now=NOW)
+    second = make(settings, why="nightly", now=NOW + timedelta(days=1))
+    plain = backup_folder(settings) / "retainer-before-runtime-002.db"
+    plain.write_bytes(first.database.read_bytes())
+    broken = backup_folder(settings) / "retainer-broken.db"
+    broken.write_bytes(b"two" * 2000)
+
+    def erase(connection: sqlite3.Connection) -> None:
+        connection.execute("DELETE FROM body WHERE id = 2")
+
+    reached = rewrite(backup_folder(settings), erase, now=NOW)
+    assert {first.name, second.name, plain.name} <= set(reached)
+    assert not broken.exists()
+    for path in backup_folder(settings).rglob("*"):
+        if path.is_file():
+            assert b'"two"' not in path.read_bytes(), path
+    there = backups(backup_folder(settings))
+    assert [backup.name for backup in there] == [second.name, first.name]
+    assert all(verify(backup) == [] for backup in there)
+    assert texts(plain) == ["one", "three"]
+
+
+def test_what_is_erased_leaves_the_records_that_a_restore_put_aside(settings: Settings, later: Backup) -> None:
+    folder = DataFolder(settings.data)
+    (folder.memory / "owner.db").write_bytes(b"five")
+    done = restore(folder, later, SCHEMA, now=NOW)
+    assert done.aside is not None
+
+    def erase(connection: sqlite3.Connection) -> None:
+        connection.execute("""DELETE FROM body WHERE bytes LIKE '%"five"%'""")
+
+    assert rewrite_replaced(folder, erase, now=NOW) == [done.aside.name]
+    assert texts(done.aside / DATABASE) == ["one", "two", "three", "four"]
+    for path in done.aside.rglob("*"):
+        assert not path.is_file() or b'"five"' not in path.read_bytes(), path
+
+
+def test_records_in_a_server_are_left_to_its_own_tools(tmp_path: Path) -> None:
+    settings = Settings.model_validate({"data": tmp_path / "data", "store": {"url": "postgresql://nowhere/retainer"}})
+    with pytest.raises(InvalidInputError, match="PostgreSQL") as refused:
+        make(settings, why="manual", now=NOW)
+    assert "pg_dump" in refused.value.hint
+
+
+def test_bodies_are_told_apart_by_salt_so_numbers_given_twice_harm_nobody(settings: Settings) -> None:
+    store = database(settings)
+    salt = store.view().query("SELECT salt FROM body WHERE id = 2")[0]["salt"]
+    store.close()
+    backup = make(settings, why="nightly", now=NOW)
+
+    def erase(connection: sqlite3.Connection) -> None:
+        connection.execute("DELETE FROM body WHERE salt = ?", (salt,))
+
+    rewrite(backup_folder(settings), erase, now=NOW)
+    assert texts(backup.database) == ["one", "three"]
+    with closing(sqlite3.connect(backup.database)) as connection:
+        assert connection.execute("SELECT COUNT(*) FROM event").fetchone()[0] == 3

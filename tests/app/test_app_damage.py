@@ -1,0 +1,291 @@
+"""Storage that breaks under the real service: it refuses, says what is missing and what to do, and comes back."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import resource
+import signal
+import socket
+import sqlite3
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+from tests.app.running import Service, chatting, retainer, until
+from tests.app.servers import SlowModel, serving
+
+from retainer.runtime.sqlite_session import storage_error
+
+pytestmark = pytest.mark.timeout(300)  # a dozen processes one after another, on a machine that does other things too
+STEADY = {"RETAINER_BACKUP__ENABLED": "false", "RETAINER_TRADING__REPLAY__START": "2007-01-03"}
+LIMIT_S = 10.0
+"""Seconds within which an end that was asked for is over."""
+
+
+def spoil(path: Path) -> None:
+    """Every page of the database but the first is overwritten."""
+    with path.open("r+b") as file:
+        file.seek(4096)
+        file.write(os.urandom(path.stat().st_size - 4096))
+
+
+ONCE_EACH = (
+    "SELECT event_seq, COUNT(*) AS n FROM effect WHERE tool = 'terminal.reply' AND state = 'done' GROUP BY event_seq"
+)
+SAID = (
+    "SELECT b.bytes FROM event e JOIN body b ON b.id = e.body_id WHERE e.kind IN ('message', 'command') ORDER BY e.seq"
+)
+
+
+def messages_of(service: Service) -> list[str]:
+    return [json.loads(row["bytes"])["text"] for row in service.query(SAID)]
+
+
+# --- a damaged file --------------------------------------------------------------------------------------------------
+def test_damage_under_the_running_service_ends_it_and_the_named_backup_brings_it_back(tmp_path: Path) -> None:
+    with Service(tmp_path / "data", STEADY) as service:
+        service.caught_up()
+        with chatting(service) as chat:
+            chat.say("my name is Ana", r"\n")
+        name = service.json("backup")["name"]
+        assert service.json("backup", "--drill")["ok"]
+        spoil(service.folder / "retainer.db")
+        assert service.process is not None
+        assert service.process.wait(60) == 2
+        said = service.output.read_text()
+        assert "is damaged" in said
+        assert "Nothing is traded and nothing is sent." in said
+        assert f"retainer restore {name} (its restore drill passed)" in said
+        assert "will be missing" in said
+
+        again = service.run("up")  # it does not start over a damaged file, and says the same
+        assert again.returncode == 2
+        assert f"retainer restore {name}" in again.stderr
+        assert {finding["level"] for finding in json.loads(service.run("doctor", "--json").stdout)} >= {"fail"}
+
+        asked = service.run("restore", name)
+        assert asked.returncode == 2
+        assert "--yes" in asked.stderr  # nobody is there to be asked
+        done = service.run("restore", name, "--yes")
+        assert done.returncode == 0, done.stderr
+        assert "cannot be read; whatever came after the backup is missing" in done.stdout
+        service.start()
+        assert "SAFE MODE" in service.run("status").stdout
+        with chatting(service) as chat:
+            chat.say("what do you know about me", r"Ana")
+            chat.say("buy 1 IBM", r"nothing is traded until you confirm")
+        before = service.clock()
+        told = service.run("restore").stdout
+        assert f"restored from {name}" in told
+        assert "terminal local admin" in told
+        confirmed = service.run("restore", "--confirm", "--yes")
+        assert confirmed.returncode == 0, confirmed.stdout
+        assert "The account equals its ledger" in confirmed.stdout
+        until(lambda: service.clock() > before)
+        assert service.json("status")["safe_mode"] is None
+        assert service.json("status")["parked"] == 0
+
+
+def test_an_account_that_is_not_what_its_ledger_says_is_not_confirmed(tmp_path: Path) -> None:
+    with Service(tmp_path / "data", STEADY) as service:
+        service.caught_up()
+        name = service.json("backup")["name"]
+        assert service.end() == 0
+        assert service.run("restore", name, "--yes").returncode == 0
+        with closing(sqlite3.connect(service.folder / "retainer.db")) as connection, connection:
+            connection.execute("UPDATE ledger SET amount = amount - 1 WHERE id = 1")
+        refused = service.run("restore", "--confirm", "--yes")
+        assert refused.returncode == 1
+        assert "its ledger adds up to" in refused.stdout
+        assert service.json("status")["safe_mode"] == name
+
+
+def test_a_log_that_lost_its_end_is_noticed_and_nothing_is_traded_on_it(tmp_path: Path) -> None:
+    """SQLite takes what is whole and forgets the rest without a word; the service noted how far its records went."""
+    with Service(tmp_path / "data", STEADY) as service:
+        service.caught_up()
+        log = service.folder / "retainer.db-wal"
+
+        def noted() -> int:
+            found: int = json.loads((service.folder / "service.json").read_text())["recorded"]["events"]
+            return found
+
+        [row] = service.query("SELECT MAX(seq) AS n FROM event")  # a command empties the log when it leaves
+        until(lambda: noted() > row["n"])
+        psutil.Process(service.pid).suspend()
+        assert log.stat().st_size > 32
+        service.end(signal.SIGKILL)
+        os.truncate(log, 32)  # its header is all that is left
+        service.start()
+        assert service.json("status")["safe_mode"] == "a log that lost its end"
+        with chatting(service) as chat:
+            chat.say("buy 1 IBM", r"nothing is traded until you confirm")
+        [lost] = service.query("SELECT data FROM audit WHERE kind = 'records.lost'")
+        assert "events" in lost["data"]
+        assert service.query("SELECT MAX(seq) AS n FROM event")[0]["n"] > 1_000_000  # no number comes twice
+        before = service.clock()
+        assert service.run("restore", "--confirm", "--yes").returncode == 0
+        until(lambda: service.clock() > before)
+
+
+def test_an_unclean_end_that_lost_nothing_is_none_of_that(tmp_path: Path) -> None:
+    with Service(tmp_path / "data", STEADY) as service:
+        service.caught_up()
+        service.end(signal.SIGKILL)
+        service.start()
+        assert service.json("status")["safe_mode"] is None
+        service.next_bar()
+
+
+# --- a full disk -----------------------------------------------------------------------------------------------------
+def test_a_disk_that_fills_up_at_random_moments_loses_and_doubles_nothing(tmp_path: Path) -> None:
+    """The system refuses every byte beyond the first thousand of a file, again and again; people go on writing."""
+    rng = random.Random(7)
+    with Service(tmp_path / "data", STEADY) as service:
+        service.caught_up()
+        process, said = psutil.Process(service.pid), 0
+        _, hard = process.rlimit(resource.RLIMIT_FSIZE)
+        with chatting(service) as chat:
+            for _ in range(4):
+                time.sleep(rng.uniform(0.0, 0.6))
+                process.rlimit(resource.RLIMIT_FSIZE, (1000, hard))
+                chat.write(f"what is {said} + {said}?")
+                said += 1
+                time.sleep(rng.uniform(0.2, 1.5))
+                process.rlimit(resource.RLIMIT_FSIZE, (hard, hard))
+                chat.expect(rf"\b{2 * (said - 1)}\b")
+        assert service.process is not None
+        assert service.process.poll() is None
+        asked = [text for text in messages_of(service) if text.startswith("what is")]
+        assert asked == [f"what is {n} + {n}?" for n in range(said)]
+        assert {row["n"] for row in service.query(ONCE_EACH)} == {1}
+        service.next_bar()
+        figures = service.json("status")
+        assert (figures["dead"], figures["parked"], figures["effects"]["unknown"]) == (0, 0, 0)
+        days = [row["external_id"] for row in service.query("SELECT external_id FROM event WHERE kind = 'bar'")]
+        assert len(days) == len(set(days))
+
+
+def test_while_the_disk_is_full_it_says_so_and_afterwards_all_is_well(tmp_path: Path) -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as probe:
+        port = probe.getsockname()[1]
+    with Service(tmp_path / "data", {**STEADY, "RETAINER_MONITOR__PORT": str(port)}) as service:
+        service.caught_up()
+        assert ready(port)[0] == 200
+        process = psutil.Process(service.pid)
+        _, hard = process.rlimit(resource.RLIMIT_FSIZE)
+        process.rlimit(resource.RLIMIT_FSIZE, (1000, hard))
+        until(lambda: ready(port)[0] == 503)
+        assert "The database" in ready(port)[1]["storage"]
+        process.rlimit(resource.RLIMIT_FSIZE, (hard, hard))
+        until(lambda: ready(port)[0] == 200)
+        service.next_bar()
+        assert service.run("health").returncode == 0
+
+
+def ready(port: int) -> tuple[int, dict[str, str]]:
+    """The page ``/ready``."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/ready", timeout=20) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, json.load(error)
+
+
+def test_a_disk_that_is_full_at_the_start_is_worth_another_try(tmp_path: Path) -> None:
+    def full() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))
+
+    done = retainer(tmp_path / "data", "up", preexec_fn=full)
+    assert done.returncode == 1  # 2 would keep a service manager from trying again
+    assert "The database" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_folder_on_a_read_only_disk_is_named(tmp_path: Path) -> None:
+    """``/proc`` is one that not even root may write to."""
+    done = retainer(Path("/proc/retainer/data"), "up", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "/proc/retainer" in done.stderr
+    assert "RETAINER_DATA" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_database_that_became_read_only_is_named(tmp_path: Path) -> None:
+    database = tmp_path / "retainer.db"
+    with closing(sqlite3.connect(database)) as connection:
+        connection.execute("CREATE TABLE t (x)")
+    with (
+        closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True)) as connection,
+        pytest.raises(sqlite3.OperationalError) as refused,
+    ):
+        connection.execute("INSERT INTO t VALUES (1)")
+    worded = storage_error(refused.value, str(database))
+    assert worded is not None
+    assert "Make it writable" in worded.hint
+
+
+# --- an end that was asked for ---------------------------------------------------------------------------------------
+@contextmanager
+def hanging() -> Iterator[str]:
+    """A far side that takes every connection and never says a word."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        taken: list[socket.socket] = []
+
+        def take() -> None:
+            while True:
+                try:
+                    taken.append(server.accept()[0])
+                except OSError:
+                    return
+
+        thread = threading.Thread(target=take, daemon=True)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.getsockname()[1]}"
+        finally:
+            server.shutdown(socket.SHUT_RDWR)
+            for each in taken:
+                each.close()
+    thread.join(5)
+
+
+def test_sigterm_under_load_ends_in_time_though_the_model_talks_and_telegram_hangs(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    with serving(SlowModel) as model, hanging() as telegram:
+        env = {
+            **STEADY,
+            "RETAINER_MODEL": "default",
+            "RETAINER_MODELS__BASE_URL": f"{model}/v1",
+            "RETAINER_MODELS__OFFLINE": "1",
+            "RETAINER_TELEGRAM__BASE_URL": telegram,
+            "RETAINER_SECRET_TELEGRAM": "123456789:" + "A" * 35,
+            "RETAINER_TRADING__REPLAY__SECONDS_PER_BAR": "0.05",
+        }
+        with Service(folder, env) as service:
+            until(lambda: str(service.json("status")["model"]).endswith("ready"))
+            with chatting(service) as chat:
+                chat.write("tell me a long story about the sea")
+                for number in range(15):
+                    chat.write(f"what is {number} + 1?")
+                until(lambda: service.query("SELECT seq FROM event WHERE kind = 'message' AND attempts > 0"))
+                began = time.monotonic()
+                code = service.end(signal.SIGTERM)
+                took = time.monotonic() - began
+                assert code == 0
+                assert took < LIMIT_S, f"{took:.1f} s"
+                service.env["RETAINER_MODEL"] = "none"
+                service.start()
+                until(lambda: not service.query("SELECT seq FROM event WHERE lane LIKE 'chat:%' AND state = 'waiting'"))
+            assert service.json("status")["parked"] == service.json("status")["dead"] == 0
+            assert {row["n"] for row in service.query(ONCE_EACH)} == {1}
+            assert len(service.query(ONCE_EACH)) == 16

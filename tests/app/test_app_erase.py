@@ -1,0 +1,216 @@
+"""Erasing: what was said leaves every file, backups too, while everything else stays and the audit still verifies."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+import shutil
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from retainer.app import erasing
+from retainer.app.config import Settings, load_settings
+from retainer.app.erase_command import run_erase
+from retainer.app.operations import backups
+from retainer.app.service import Service
+from retainer.app.store import open_view
+from retainer.core.clock import ManualClock
+from retainer.core.errors import InvalidInputError, NotFoundError
+from retainer.core.events import NewEvent
+from retainer.core.protocols import IncomingMessage
+from retainer.memory.erasing import Wish
+from retainer.runtime.inbox import insert_event
+from retainer.safety import audit
+from retainer.safety.people import add_device
+
+START = datetime(2026, 3, 2, 10, tzinfo=UTC)
+SECRET = "my doctor is called Brzpkdmztmvf Ünal"
+WORD = "Brzpkdmztmvf"
+OTHER = "I live in Bergen by the harbour"
+
+
+def settings_in(folder: Path) -> Settings:
+    return load_settings(data=folder / "data", model="none", telegram={"enabled": False})
+
+
+async def say(service: Service, *texts: str, chat: str = "local") -> None:
+    """Say it at the terminal and wait for the answers."""
+    for number, text in enumerate(texts):
+        message = IncomingMessage(
+            channel="terminal",
+            sender_id=chat,
+            chat_id=chat,
+            message_id=f"{chat}:{text[:10]}:{number}",
+            text=text,
+            occurred_at=service.clock.now(),
+        )
+        await service.hub.receive(message)
+        await asyncio.wait_for(service.runtime.idle(), 60)
+
+
+def holding(folder: Path, word: str) -> list[str]:
+    """Files with ``word`` in them, in either width, unpacked where packed."""
+    found = []
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            data = path.read_bytes()
+            data = gzip.decompress(data) if data.startswith(b"\x1f\x8b") else data
+            if any(word.encode(coding) in data for coding in ("utf-8", "utf-16-le", "utf-16-be")):
+                found.append(path.relative_to(folder).as_posix())
+    return found
+
+
+def verified(settings: Settings) -> bool:
+    with open_view(settings) as view:
+        return audit.verify(view).ok
+
+
+def stored_texts(settings: Settings) -> list[str]:
+    with open_view(settings) as view:
+        return [row["bytes"] for row in view.query("SELECT bytes FROM body")]
+
+
+async def test_words_leave_every_file_and_backup_while_the_service_runs(tmp_path: Path) -> None:
+    settings = settings_in(tmp_path)
+    data = settings.data
+    async with Service(settings, clock=ManualClock(START), feeds=()) as service:
+        await say(service, f"remember that {SECRET}", OTHER, "what do you know about me?")
+        await asyncio.to_thread(backups.make, settings, why="manual", now=START)
+        (data / "logs" / "old.log").write_text(f"before {json.dumps({'text': SECRET})} after\n")
+        (data / "logs" / "old.log.1.gz").write_bytes(gzip.compress(f"x {SECRET} y".encode()))
+        (data / "exports").mkdir(exist_ok=True)
+        (data / "replaced-20260301T000000Z").mkdir()
+        shutil.copyfile(
+            backups.backups(data / "backups")[0].database, data / "replaced-20260301T000000Z" / "retainer.db"
+        )
+        (data / "exports" / "wide.txt").write_bytes(SECRET.encode("utf-16-le"))
+        assert len(holding(data, WORD)) > 6
+        receipt = await asyncio.to_thread(erasing.erase, settings, Wish(texts=(SECRET,)), clock=service.clock)
+        assert (receipt.left, receipt.texts >= 2, receipt.turns >= 1) == ((), True, True)
+        assert receipt.backups == ("20260302T100000Z-manual", "replaced-20260301T000000Z")
+        assert holding(data, WORD) == []
+        assert holding(data, "Bergen by the harbour") != []
+        await say(service, "2 + 2")
+        assert any('"2 + 2 = 4"' in text for text in stored_texts(settings))
+        assert service.memory.about().count("Bergen") == 1
+    assert holding(data, WORD) == []
+    assert (data / "logs" / "old.log").read_text().endswith(" after\n")
+    assert verified(settings)
+    [backup] = backups.backups(data / "backups")
+    assert backups.verify(backup) == []
+
+
+async def test_a_conversation_and_a_person_are_erased_with_all_that_came_of_them(tmp_path: Path) -> None:
+    settings = settings_in(tmp_path)
+    clock = ManualClock(START)
+    async with Service(settings, clock=clock, feeds=()) as service:
+        await service.store.write(lambda tx: add_device(tx, "terminal", "anna", "chat", START, name="Anna Example"))
+        await say(service, f"remember that {SECRET}", chat="anna")
+        await say(service, "remind me tomorrow at 9 to call Vprfzvdgrrzk about the lease", chat="anna")
+        await say(service, OTHER)
+    with open_view(settings) as view:
+        [anna] = [row["id"] for row in view.query("SELECT id FROM person WHERE name = 'Anna Example'")]
+        entries = audit.verify(view).entries
+    assert holding(settings.data, WORD)
+    receipt = erasing.erase(settings, Wish(persons=(anna,)), clock=clock)
+    assert receipt.left == ()
+    assert holding(settings.data, WORD) + holding(settings.data, "Vprfzvdgrrzk") == []
+    with open_view(settings) as view:
+        assert view.query("SELECT name FROM timer WHERE name LIKE 'reminder:%'") == []
+        report = audit.verify(view)
+        assert report.ok
+        assert report.entries == entries + 1
+        assert audit.entries(view, "safety", limit=1)[0].kind == "erased"
+    assert holding(settings.data, "Bergen by the harbour")
+    assert erasing.erase(settings, Wish(conversations=("terminal:local",)), clock=clock).left == ()
+    assert holding(settings.data, "Bergen by the harbour") == []
+    async with Service(settings, clock=clock, feeds=()) as service:
+        await say(service, "what do you know about me?", "3 + 4")
+        assert service.memory.facts() == []
+    assert any('"3 + 4 = 7"' in text for text in stored_texts(settings))
+    assert verified(settings)
+
+
+async def test_what_was_said_before_a_day_goes_and_what_came_later_stays(tmp_path: Path) -> None:
+    settings, clock = settings_in(tmp_path), ManualClock(START)
+    async with Service(settings, clock=clock, feeds=()) as service:
+        await say(service, f"remember that {SECRET}")
+        clock.advance(days=3)
+        await say(service, OTHER)
+    assert erasing.erase(settings, Wish(before=datetime(2026, 3, 4, tzinfo=UTC)), clock=clock).left == ()
+    assert holding(settings.data, WORD) == []
+    assert holding(settings.data, "Bergen by the harbour")
+
+
+async def test_the_same_words_said_by_two_stay_with_the_other(tmp_path: Path) -> None:
+    settings, clock = settings_in(tmp_path), ManualClock(START)
+    async with Service(settings, clock=clock, feeds=()) as service:
+        await service.store.write(lambda tx: add_device(tx, "terminal", "anna", "chat", START, name="Anna Example"))
+        await say(service, OTHER, chat="anna")
+        await say(service, OTHER)
+    receipt = erasing.erase(settings, Wish(conversations=("terminal:anna",)), clock=clock)
+    assert receipt.left == ()
+    assert receipt.shared >= 1
+    with open_view(settings) as view:
+        rows = view.query(
+            "SELECT e.lane FROM event e JOIN body b ON b.id = e.body_id WHERE instr(b.bytes, 'Bergen') > 0"
+        )
+    assert {row["lane"] for row in rows} == {"chat:terminal:local"}
+
+
+async def test_what_waits_is_never_done_after_its_words_were_erased(tmp_path: Path) -> None:
+    settings, clock = settings_in(tmp_path), ManualClock(START)
+    async with Service(settings, clock=clock, feeds=()) as service:
+        await say(service, f"remember that {SECRET}")
+        await service.runtime.stop()
+        waiting = NewEvent(
+            source="terminal",
+            external_id="late",
+            agent="chat",
+            lane="chat:terminal:local",
+            kind="message",
+            body={"text": f"and again: {SECRET}", "channel": "terminal", "chat_id": "local"},
+            sender="owner",
+            reply_to="terminal:local",
+            occurred_at=START,
+        )
+        seq = (await service.store.write(lambda tx: insert_event(tx, waiting, START))).seq
+    assert erasing.erase(settings, Wish(texts=(SECRET,)), clock=clock).left == ()
+    async with Service(settings, clock=clock, feeds=()) as service:
+        await asyncio.wait_for(service.runtime.idle(), 60)
+        row = service.store.view().one("SELECT state, attempts FROM event WHERE seq = ?", (seq,))
+        assert row == {"state": "done", "attempts": 0}
+
+
+CHOICES: Mapping[str, Any] = {
+    "persons": (),
+    "texts": (),
+    "text_file": None,
+    "conversations": (),
+    "before": None,
+    "yes": True,
+}
+
+
+@pytest.mark.parametrize(
+    ("choice", "error", "words"),
+    [
+        ({}, InvalidInputError, "Say what to erase"),
+        ({"texts": ["abc"]}, InvalidInputError, "too short"),
+        ({"before": "tomorrow-ish"}, InvalidInputError, "is no date"),
+        ({"persons": ["nobody"]}, NotFoundError, "Nobody goes by"),
+        ({"text_file": Path("/does/not/exist")}, InvalidInputError, "cannot be read"),
+    ],
+)
+async def test_an_unclear_wish_is_explained(
+    tmp_path: Path, choice: dict[str, Any], error: type[Exception], words: str
+) -> None:
+    settings = settings_in(tmp_path)
+    async with Service(settings, clock=ManualClock(START), feeds=()):
+        with pytest.raises(error, match=words):
+            run_erase(settings, **{**CHOICES, **choice})
