@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from retainer.core.values import digest
-from retainer.trading.brokers.paper import order_from_args
+from retainer.trading.brokers.paper import judge_now, order_from_args
 from retainer.trading.kernels import apply_accept, fill, price_order
 from retainer.trading.order_effects import order_args
 from retainer.trading.parity import compare_fills
@@ -38,6 +38,13 @@ def test_a_bracket_guards_its_shares_and_survives_saving_at_every_step(desk: Any
     assert [c.reason for c in out.cancelled] == ["its partner was filled"]
     assert (out.state.orders, out.state.positions) == ((), {})
     assert [p.kind for p in out.postings] == ["fill"]
+
+
+def test_an_order_asked_for_before_the_newest_bar_is_judged_by_the_newest_bar(desk: Any) -> None:
+    state = desk.account(AAPL=100)
+    args = order_args(price_order(state, "AAPL", "buy", 10), "paper", "id-1", state.at, 10_000_000)
+    later = fill(state, {"AAPL": desk.bar("AAPL", 2, (101,))}, desk.at(2), desk.free).state
+    assert judge_now(later, order_from_args(args), desk.limits) == 0
 
 
 def test_a_trailing_stop_keeps_its_level_in_the_state(desk: Any) -> None:

@@ -49,7 +49,7 @@ class PaperBroker:
         state = _present(tx, account)
         for leg in legs:
             leg_order = replace(leg, reply_to=effect.reply_to or "")
-            judged = _judge(state, leg_order, self._limits)
+            judged = judge_now(state, leg_order, self._limits)
             if judged:
                 raise RejectedError(f"The paper broker refuses it: {' '.join(words_of(judged, self._limits))}")
             state = apply_accept(state, leg_order)
@@ -66,7 +66,8 @@ def _present(tx: Tx, account: str) -> AccountState:
     return state
 
 
-def _judge(state: AccountState, order: Order, limits: Limits) -> int:
+def judge_now(state: AccountState, order: Order, limits: Limits) -> int:
+    """Reasons against accepting ``order`` on the account as it is now; 0 is a yes."""
     proposed = price_order(
         state,
         order.symbol,
@@ -78,7 +79,8 @@ def _judge(state: AccountState, order: Order, limits: Limits) -> int:
         strategy=order.strategy,
         trail=order.trail,
     )
-    return risk(proposed, state, limits, order.at)
+    # A bar may have closed between the question and the yes: the account's clock is what counts.
+    return risk(proposed, state, limits, max(order.at, state.at))
 
 
 def _legs(args: Mapping[str, Any]) -> list[Order]:
