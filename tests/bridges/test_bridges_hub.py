@@ -143,6 +143,17 @@ def _told(h: House) -> list[StoredEffect]:
     return select_effects(h.store.view(), "e.queue = 'telegram:9'")
 
 
+async def test_a_group_is_told_nothing_and_may_only_stop(h: House) -> None:
+    for text in ("hello", "buy", "pause", "resume"):
+        await h.hub.receive(said(text, group=True))
+    await h.hub.receive(said("", data="r:abcd2345", group=True))
+    await h.runtime.idle()
+    assert h.agent.heard == []
+    assert read_control(h.store.view()).state == "running"
+    await h.hub.receive(said("stop", group=True))
+    assert read_control(h.store.view()).stopped
+
+
 async def test_a_button_does_not_wait_behind_a_long_reply(h: House) -> None:
     await h.hub.receive(said("slow"))
     await asyncio.sleep(0.05)

@@ -29,6 +29,8 @@ from tests.runtime.far_judge import judge, rows
 from retainer.runtime.sqlite_session import SqliteSession
 
 TEARS = ("none", "cut", "zeroed", "scrambled")
+LOG_LIMIT = 4_000_000
+"""The write-ahead log begins anew at 1,000 pages of 4 KB; then its size says nothing of what is on disk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,19 +76,21 @@ def start(folder: Path) -> subprocess.Popen[bytes]:
 
 def copies(folder: Path, count: int, seed: int) -> list[Failure]:
     """Let it work in ``folder``, fail ``count`` times, finish and judge every copy."""
-    chance, failures = random.Random(seed), []
+    chance, failures = random.Random(seed), list[Failure]()
     live = folder / "live"
-    prepare(live)
-    service = start(live)
+    service = _begin(live)
     try:
-        while not (live / "synced").exists() or (live / "synced").stat().st_size < 200:
-            assert service.poll() is None
-            time.sleep(0.01)
-        for number in range(count):
+        while len(failures) < count:
             time.sleep(chance.uniform(0.01, 0.1))
             service.send_signal(signal.SIGSTOP)
-            copy = folder / f"copy{number}"
             _await_stopped(service.pid)
+            if (live / "retainer.db-wal").stat().st_size >= LOG_LIMIT:
+                service.kill()
+                service.wait()
+                shutil.rmtree(live)
+                service = _begin(live)
+                continue
+            copy = folder / f"copy{len(failures)}"
             shutil.copytree(live, copy)
             failures.append(_finish(copy, chance))
             shutil.rmtree(copy)
@@ -95,6 +99,16 @@ def copies(folder: Path, count: int, seed: int) -> list[Failure]:
         service.kill()  # ends a frozen one too
         service.wait()
     return failures
+
+
+def _begin(live: Path) -> subprocess.Popen[bytes]:
+    """A service with a fresh folder, at work."""
+    prepare(live)
+    service = start(live)
+    while not (live / "synced").exists() or (live / "synced").stat().st_size < 200:
+        assert service.poll() is None
+        time.sleep(0.01)
+    return service
 
 
 def _await_stopped(pid: int) -> None:
@@ -115,12 +129,12 @@ def _finish(copy: Path, chance: random.Random) -> Failure:
 
 
 def _tear(copy: Path, chance: random.Random) -> tuple[int, str]:
-    """Spoil what was not synced yet. The log only grows here: it is started anew at 4 MB at the earliest."""
+    """Spoil what was not synced yet. The log only grows here: it is not let near the size at which it begins anew."""
     log = copy / "retainer.db-wal"
     (copy / "retainer.db-shm").unlink(missing_ok=True)
     synced = int((copy / "synced").read_text().rpartition("\n")[0].split()[-1])
     size = log.stat().st_size
-    assert synced <= size < 4_000_000, f"{synced} bytes synced of a log of {size}: it was started anew"
+    assert synced <= size < LOG_LIMIT, f"{synced} bytes synced of a log of {size}: it was started anew"
     tear = chance.choice(TEARS)
     if tear == "none":
         return size - synced, tear

@@ -155,11 +155,16 @@ class PhoneBridge:
         if principal is None or start is not None:
             await self._stranger(message, None if start is None else start[1])
             return
+        text = readable(message.text).strip()
+        command = urgent_command(text) if message.data is None else None
+        if message.group and (command is None or not command.command.startswith("stop")):
+            # Others read along in a group: it may stop trading, it never speaks for its members and is told nothing.
+            now = self._runtime.clock.now()
+            self._runtime.store.write_soon(lambda tx: drop(tx, message.channel, message.sender_id, now))
+            return
         if message.data is not None:
             await self._pressed(message, principal)
             return
-        text = readable(message.text).strip()
-        command = urgent_command(text)
         if command is not None:
             await self._urgent(message, principal, command, text)
             return
