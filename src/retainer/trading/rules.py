@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from types import MappingProxyType
@@ -288,9 +289,9 @@ class PortfolioRule(Rule):
         del indicators
         return np.full(len(bars), np.nan)
 
+    @abstractmethod
     def allocate(self, panel: Panel) -> Floats:
         """Wanted weights [T, S], row by row from rows up to it; NaN while it cannot be said."""
-        raise NotImplementedError(f"{type(self).__name__} does not say how it allocates.")
 
 
 def panel_of(market: Market, indicators: Mapping[str, Mapping[str, Floats]]) -> Panel:
