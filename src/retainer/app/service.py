@@ -327,9 +327,10 @@ class Service:
     async def _keep_state(self) -> None:
         """Tell commands in other processes what only this one knows, when it changes."""
         said: dict[str, Any] = {}
+        started_at = _iso(self.clock.now())
         while True:
             state = {
-                "started_at": said.get("started_at") or _iso(self.clock.now()),
+                "started_at": started_at,
                 "model": self.model_words(),
                 "bridges": {name: dict(health) for name, health in self.hub.health().items()},
                 "feeds": {name: dict(health) for name, health in self.stream.health().items()},
@@ -337,9 +338,9 @@ class Service:
                 **self._recorded(),
             }
             if state != said:
-                with contextlib.suppress(OSError):
+                with contextlib.suppress(OSError):  # a full disk: tried again in the next round
                     write_json(self.folder.service_file, state)
-                said = state
+                    said = state
             await asyncio.sleep(STATE_EVERY_S)
 
     def _recorded(self) -> dict[str, Any]:
