@@ -13,6 +13,7 @@ from retainer.runtime import bodies
 _KINDS = {
     "asked": "effect.asked",
     "ready": "effect.allowed",
+    "sending": "effect.allowed",  # begun in the transaction that allowed it
     "done": "effect.done",
     "refused": "effect.refused",
     "unknown": "effect.unknown",
@@ -30,26 +31,31 @@ class Woken:
 
     lanes: set[str] = field(default_factory=set)
     queues: set[str] = field(default_factory=set)
+    seq: int = field(default=0, compare=False)
+    """The last event there was."""
 
     def join(self, other: Woken) -> Woken:
         """Both."""
-        return Woken(self.lanes | other.lanes, self.queues | other.queues)
+        return Woken(self.lanes | other.lanes, self.queues | other.queues, max(self.seq, other.seq))
 
 
-SettleWith: TypeAlias = Callable[[Tx, int, datetime], Woken]
-"""``settle(tx, mark, now)`` with its guard bound; ``mark`` is the last ``seq`` before the unit."""
+SettleWith: TypeAlias = Callable[[Tx, int | None, datetime], Woken]
+"""``settle(tx, mark, now)`` with its guard bound."""
 
 
-def settle(tx: Tx, guard: Guard, mark: int, now: datetime) -> Woken:
-    """Record every state that is not in the audit yet, whoever wrote it, and collect what became runnable."""
-    woken = Woken()
+def settle(tx: Tx, guard: Guard, mark: int | None, now: datetime) -> Woken:
+    """Record every state that is not in the audit yet, whoever wrote it, and collect what became runnable.
+
+    ``mark`` is the last ``seq`` before the unit; ``None`` where the unit begins.
+    """
     new = tx.one(_NEW)
     assert new is not None
+    woken = Woken(seq=new["seq"] or 0)
     if new["effects"]:
         _audit_effects(tx, guard, now, woken)
     if new["controls"]:
         _audit_controls(tx, guard, now)
-    if (new["seq"] or 0) > mark:
+    if mark is not None and woken.seq > mark:
         for row in tx.query("SELECT DISTINCT lane FROM event WHERE seq > ? AND state = 'waiting'", (mark,)):
             woken.lanes.add(row["lane"])
     return woken
@@ -57,8 +63,8 @@ def settle(tx: Tx, guard: Guard, mark: int, now: datetime) -> Woken:
 
 def _audit_effects(tx: Tx, guard: Guard, now: datetime, woken: Woken) -> None:
     for row in tx.query(
-        "SELECT id, key, lane, queue, state, tool, agent, effect_class, reason, args_id FROM effect"
-        " WHERE audited = 0 ORDER BY id"
+        "SELECT e.id, e.key, e.lane, e.queue, e.state, e.tool, e.agent, e.effect_class, e.reason, e.args_id, b.salt,"
+        " b.bytes FROM effect e LEFT JOIN body b ON b.id = e.args_id WHERE e.audited = 0 ORDER BY e.id"
     ):
         kind = _KINDS.get(row["state"])
         if kind is not None:
@@ -68,7 +74,7 @@ def _audit_effects(tx: Tx, guard: Guard, now: datetime, woken: Woken) -> None:
                 "agent": row["agent"],
                 "reason": row["reason"],
                 "body": row["args_id"],
-                "digest": bodies.fingerprint(tx, row["args_id"]),
+                "digest": "" if row["bytes"] is None else bodies.salted(row["salt"], row["bytes"]),
             }
             guard.record(tx, row["lane"], kind, row["key"], data, now)
         if row["state"] == "ready":

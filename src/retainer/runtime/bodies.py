@@ -20,10 +20,14 @@ def encode(value: Any) -> str:
         raise InvalidInputError(f"A value cannot be stored: {error}.", hint="Store plain JSON values only.") from error
 
 
-def put(tx: Tx, value: Any) -> int:
-    """Store ``value`` as JSON under a fresh salt; returns the body's id."""
-    text = encode(value)
-    return tx.insert("INSERT INTO body (salt, bytes) VALUES (?, ?)", (secrets.token_hex(16), text))
+def put(tx: Tx, value: Any, salt: str | None = None) -> int:
+    """Store ``value`` as JSON under a fresh salt (``salt`` if the caller has to know it); returns the body's id."""
+    return tx.insert("INSERT INTO body (salt, bytes) VALUES (?, ?)", (salt or new_salt(), encode(value)))
+
+
+def new_salt() -> str:
+    """128 random bits, in hex."""
+    return secrets.token_hex(16)
 
 
 def get(view: View, body_id: int | None) -> Any:

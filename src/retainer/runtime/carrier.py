@@ -20,7 +20,7 @@ from retainer.core.labels import UNTRUSTED, Label
 from retainer.core.protocols import Store, Tx
 from retainer.runtime import bodies, effects
 from retainer.runtime.auditing import Woken
-from retainer.runtime.inbox import last_seq, load_event
+from retainer.runtime.inbox import load_event
 from retainer.runtime.outbox import Outbox, failure_words
 from retainer.runtime.placement import placement_of
 from retainer.runtime.settings import RuntimeSettings
@@ -88,10 +88,10 @@ class Carrier:
         """A unit of work between two audits: of what others wrote past the runtime, and of its own."""
 
         def whole(tx: Tx) -> tuple[T, Woken]:
-            mark, now = last_seq(tx), self._outbox.clock.now()
-            before = self._outbox.settle(tx, mark, now)
+            now = self._outbox.clock.now()
+            before = self._outbox.settle(tx, None, now)
             result = unit(tx, now)
-            return result, before.join(self._outbox.settle(tx, mark, now))
+            return result, before.join(self._outbox.settle(tx, before.seq, now))
 
         try:
             result, woken = await self._store.write(whole)

@@ -107,9 +107,8 @@ def record_step(
     tx: Tx, event_seq: int, name: str, value: Any, now: datetime, position: int, input_digest: str, label: Label | None
 ) -> None:
     """Write one step."""
-    body_id = bodies.put(tx, value)
-    row = tx.one("SELECT salt FROM body WHERE id = ?", (body_id,))
-    salt = row["salt"] if row else ""
+    salt = bodies.new_salt()
+    body_id = bodies.put(tx, value, salt)
     tx.execute(
         "INSERT INTO step (event_seq, name, position, input_digest, label, body_id, at) VALUES (?, ?, ?, ?, ?, ?, ?)",
         (

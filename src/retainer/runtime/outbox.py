@@ -34,7 +34,7 @@ class Outbox:
         self.adapters = adapters
         self._approver = approver
 
-    def settle(self, tx: Tx, mark: int, now: datetime) -> Woken:
+    def settle(self, tx: Tx, mark: int | None, now: datetime) -> Woken:
         """:func:`~retainer.runtime.auditing.settle` with this guard."""
         return settle(tx, self.guard, mark, now)
 
