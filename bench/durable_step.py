@@ -177,7 +177,7 @@ def main() -> int:
     parser.add_argument("--no-peers", action="store_true", help="leave DBOS out")
     options = parser.parse_args()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
-    with tempfile.TemporaryDirectory(dir=Path.cwd()) as name:
+    with tempfile.TemporaryDirectory(dir=HERE, prefix="out-") as name:  # the disk the code is on, not memory
         found = asyncio.run(measure(Path(name), options.rounds, options.flows))
         peer = "left out" if options.no_peers else dbos(Path(name), 200, options.flows)
     bare, ours = found["bare"], found["ours"]

@@ -413,8 +413,8 @@ def test_the_journal_gives_back_what_was_recorded(store: BaseStore) -> None:
     seq = _event(store)
 
     def record(tx: Tx) -> None:
-        record_step(tx, seq, "model:0", {"text": "ünï", "n": [1, 2.5, None, True]}, START, 0, "in", None)
-        record_step(tx, seq, COMMIT + "abc", True, START, 1, "", None)
+        record_step(tx, seq, "model:0", '{"n":[1,2.5,null,true],"text":"ünï"}', START, 0, "in", None)
+        record_step(tx, seq, COMMIT + "abc", "true", START, 1, "", None)
 
     store.write_now(record)
     for _ in range(2):
@@ -427,7 +427,7 @@ def test_the_journal_gives_back_what_was_recorded(store: BaseStore) -> None:
     assert journal.commitments == {"abc"}
     assert (journal.rows, journal.begun_at, journal.event.attempts) == (2, START, 2)
     with pytest.raises(Exception, match=r"(?i)unique"):
-        store.write_now(lambda tx: record_step(tx, seq, "model:0", 1, START, 2, "", None))
+        store.write_now(lambda tx: record_step(tx, seq, "model:0", "1", START, 2, "", None))
     assert [step.name for step in steps_of(store.view(), seq)] == ["model:0", COMMIT + "abc"]
 
 

@@ -11,6 +11,16 @@ from typing import NoReturn
 from retainer.app.config import LogSettings
 
 
+class _RotatingFile(logging.handlers.RotatingFileHandler):
+    """Begins a new file once this one is full; the line that fills it is still written into it.
+
+    The base class formats every line a second time to know its length before.
+    """
+
+    def shouldRollover(self, record: logging.LogRecord) -> bool:  # noqa: N802 - the base class's name
+        return self.stream is not None and self.stream.tell() >= self.maxBytes
+
+
 def quiet_logging() -> None:
     """For commands: what goes wrong is said in their own words, so nothing is logged into their output."""
     import structlog
@@ -80,7 +90,7 @@ def setup_logging(folder: Path, settings: LogSettings, *, console: bool = False)
             structlog.processors.JSONRenderer(),
         ],
     )
-    handler = logging.handlers.RotatingFileHandler(path, maxBytes=settings.max_bytes, backupCount=settings.keep)
+    handler = _RotatingFile(path, maxBytes=settings.max_bytes, backupCount=settings.keep)
     handlers: list[logging.Handler] = [handler]
     if console:
         stderr = logging.StreamHandler()
@@ -91,9 +101,12 @@ def setup_logging(folder: Path, settings: LogSettings, *, console: bool = False)
         root.removeHandler(old)
     for each in handlers:
         each.setFormatter(formatter)
-        each.addFilter(RedactingFilter())
+        each.addFilter(RedactingFilter(formatted=True))
         root.addHandler(each)
     root.setLevel(settings.level)
+    # Who called from which thread is not in our lines, and finding it out costs as much as writing them.
+    logging._srcfile = None
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     path.chmod(0o600)
     return path
 

@@ -59,19 +59,14 @@ class ScriptedModel:
         seed: int = 0,
     ) -> AsyncGenerator[str | Generation, None]:
         """The next reply word by word, then the :class:`Generation`."""
-        self.calls.append(ScriptedCall(tuple(messages), schema, max_tokens, temperature, seed))
-        tokens = _TOKEN.findall(self._next(messages))
-        said = tokens[:max_tokens]
+        said, generation = self._reply(ScriptedCall(tuple(messages), schema, max_tokens, temperature, seed))
         finished = False
         try:
             for token in said:
                 await asyncio.sleep(self.delay)
                 yield token
             finished = True
-            prompt = sum(len(_TOKEN.findall(message.content)) for message in messages)
-            finish = "stop" if len(said) == len(tokens) else "length"
-            usage = Usage(prompt=prompt, completion=len(said), seconds=self.delay * len(said))
-            yield Generation("".join(said), self.name, finish, usage)
+            yield generation
         finally:
             if not finished:
                 self.cancelled += 1
@@ -85,9 +80,24 @@ class ScriptedModel:
         temperature: float = 0.0,
         seed: int = 0,
     ) -> Generation:
-        """The next reply at once."""
-        pieces = self.stream(messages, schema=schema, max_tokens=max_tokens, temperature=temperature, seed=seed)
-        return [piece async for piece in pieces if isinstance(piece, Generation)][-1]
+        """The next reply at once, after the time its words take."""
+        said, generation = self._reply(ScriptedCall(tuple(messages), schema, max_tokens, temperature, seed))
+        try:
+            await asyncio.sleep(self.delay * len(said))
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+        return generation
+
+    def _reply(self, call: ScriptedCall) -> tuple[list[str], Generation]:
+        """The next reply as words and whole."""
+        self.calls.append(call)
+        tokens = _TOKEN.findall(self._next(call.messages))
+        said = tokens[: call.max_tokens]
+        prompt = sum(len(_TOKEN.findall(message.content)) for message in call.messages)
+        finish = "stop" if len(said) == len(tokens) else "length"
+        usage = Usage(prompt=prompt, completion=len(said), seconds=self.delay * len(said))
+        return said, Generation("".join(said), self.name, finish, usage)
 
     def _next(self, messages: Sequence[ChatMessage]) -> str:
         if self._function is not None:

@@ -20,9 +20,14 @@ def encode(value: Any) -> str:
         raise InvalidInputError(f"A value cannot be stored: {error}.", hint="Store plain JSON values only.") from error
 
 
-def put(tx: Tx, value: Any, salt: str | None = None) -> int:
-    """Store ``value`` as JSON under a fresh salt (``salt`` if the caller has to know it); returns the body's id."""
-    return tx.insert("INSERT INTO body (salt, bytes) VALUES (?, ?)", (salt or new_salt(), encode(value)))
+def put(tx: Tx, value: Any) -> int:
+    """Store ``value`` as JSON under a fresh salt; returns the body's id."""
+    return put_text(tx, encode(value))
+
+
+def put_text(tx: Tx, text: str, salt: str | None = None) -> int:
+    """:func:`put` for what :func:`encode` has made already, under ``salt`` if the caller has to know it."""
+    return tx.insert("INSERT INTO body (salt, bytes) VALUES (?, ?)", (salt or new_salt(), text))
 
 
 def new_salt() -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import weakref
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -30,6 +30,7 @@ T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
 _LONGEST: Final = 60.0
+_WAITING: Final = "SELECT id FROM effect WHERE state IN ('ready', 'sending') AND queue = ? AND held = 0 LIMIT 2"
 _UNSURE: Final = "It was cut off while being sent; it may or may not have happened, and it will not be repeated."
 
 
@@ -101,7 +102,33 @@ class Carrier:
         self._woken(woken)
         return result
 
+    async def record(self, unit: Callable[[Tx, datetime], T]) -> T:
+        """A unit of work that touches nothing that is audited or wakes anybody: a step, a commitment."""
+        try:
+            return await self._store.write(lambda tx: unit(tx, self._outbox.clock.now()))
+        except StorageError as error:
+            self.trouble(error)
+            raise
+
     # --- before ------------------------------------------------------------------------------------------------------
+    def begin_reply(self, tx: Tx, queue: str, placed: Sequence[StoredEffect], now: datetime) -> Started | None:
+        """In the transaction that closes an event: begin its reply, where that is no different from doing it at once.
+
+        It must be the only thing in its queue, and to send it twice must do no harm: a program that dies in between
+        does not know how far it came.
+        """
+        ready = [effect for effect in placed if effect.queue == queue and effect.state is EffectState.READY]
+        if len(ready) != 1 or ready[0].effect_class is not EffectClass.COMMUNICATE:
+            return None
+        [effect] = ready
+        shown = effect.repeat is RepeatClass.EDITABLE and effect.ref is not None
+        if not (shown or effect.repeat is RepeatClass.ENFORCED):
+            return None
+        if hasattr(self._outbox.adapters.get(effect.tool), "apply") or len(tx.query(_WAITING, (queue,))) != 1:
+            return None
+        begun = self.begin(tx, effect.key, now)
+        return begun if isinstance(begun, Started) else None
+
     def begin(self, tx: Tx, key: str, now: datetime) -> StoredEffect | Started | Later:
         """Recheck and mark *sending*; what lives in this database is done at once."""
         effect = effects.by_key(tx, key)
@@ -237,9 +264,6 @@ class Carrier:
     def _end(
         self, tx: Tx, effect: StoredEffect, state: EffectState, now: datetime, reason: str = "", *, result: Any = None
     ) -> StoredEffect:
-        current = effects.by_key(tx, effect.key)
-        if current.state in effects.FINAL:
-            return current
         ended = effects.end(
             tx,
             effect.key,
@@ -250,7 +274,7 @@ class Carrier:
             ref=_ref(effect, result),
             result_label=self._result_label(effect, state),
         )
-        if state is EffectState.UNKNOWN:
+        if state is ended.state is EffectState.UNKNOWN:
             self._tell_owner(tx, ended, now)
         return ended
 

@@ -121,10 +121,10 @@ class TurnContext:
 
         def unit(tx: Tx, now: datetime) -> None:
             self._flush_commits(tx, now)
-            record_step(tx, self.event.seq, name, value, now, self._journal.rows, input_digest, label)
+            record_step(tx, self.event.seq, name, text, now, self._journal.rows, input_digest, label)
             self._journal.rows += 1
 
-        await self._write(unit)
+        await self._carrier.record(unit)
         if label is not None:
             self._journal.label = self._journal.label.join(label)
         return cast("T", value)
@@ -292,10 +292,13 @@ class TurnContext:
     def cancel_timer(self, name: str) -> None:
         self._timers[name] = None
 
-    def close(self, tx: Tx, now: datetime) -> None:
-        """The closing transaction: event done, domain rows, effects, events, timers; all or nothing."""
+    def close(self, tx: Tx, now: datetime) -> list[StoredEffect]:
+        """The closing transaction: event done, domain rows, effects, events, timers; all or nothing.
+
+        Returns the effects as they were placed.
+        """
         if not end_event(tx, self.event.seq, "done", now.timestamp()):
-            return
+            return []
         self._flush_commits(tx, now)
         sent = dict(self._sent)
         for unit in self._units:
@@ -303,11 +306,17 @@ class TurnContext:
                 if sent.setdefault(effect.name, effect) is not effect:
                     raise InvalidInputError(f"Two effects of event {self.event.seq} are named {effect.name!r}.")
         spent = set(self._journal.spent)
+        placed: list[StoredEffect] = []
         for effect in sent.values():
             turn = replace(self.turn, spent=frozenset(spent))
             stored = self._outbox.place(tx, effect, self.event, turn, now)
+            placed.append(stored)
             self._count(effect)
-            if stored.state is EffectState.READY and effect.digest in self._journal.commitments:
+            if (
+                self._journal.commitments
+                and stored.state is EffectState.READY
+                and effect.digest in self._journal.commitments
+            ):
                 spent.add(effect.digest)
         for event in self._events:
             label = self._journal.label.join(event.label)
@@ -318,6 +327,7 @@ class TurnContext:
             else:
                 set_timer(tx, replace(timer, label=self._journal.label), now)
         self._outbox.release(tx, self.event, f"I have no answer. `explain {self.event.seq}` has the details.", now)
+        return placed
 
     # --- inside ------------------------------------------------------------------------------------------------------
     def _count(self, effect: Effect) -> None:
@@ -334,7 +344,7 @@ class TurnContext:
     def _flush_commits(self, tx: Tx, now: datetime) -> None:
         while self._pending_commits:
             digest = self._pending_commits.pop(0)
-            record_step(tx, self.event.seq, COMMIT + digest, True, now, self._journal.rows, "", None)
+            record_step(tx, self.event.seq, COMMIT + digest, "true", now, self._journal.rows, "", None)
             self._journal.rows += 1
 
     def _take_name(self, what: str, name: str) -> None:

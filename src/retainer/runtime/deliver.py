@@ -11,8 +11,8 @@ import structlog
 from retainer.core.clock import Clock, to_epoch
 from retainer.core.errors import RetainerError
 from retainer.core.protocols import Row, Store
-from retainer.runtime.carrier import Carrier
-from retainer.runtime.placement import placement_of
+from retainer.runtime.carrier import Carrier, Started
+from retainer.runtime.placement import ALONE, placement_of
 from retainer.runtime.store import StorageError
 from retainer.runtime.trace import cause_number, tracing
 
@@ -60,11 +60,29 @@ class Deliverer:
         if self._stopping:
             return
         for queue in queues:
-            if queue in self._workers:
+            if queue in self._again:
                 self._again[queue].set()
             elif self._may(queue):
                 self._again[queue] = asyncio.Event()
-                self._workers[queue] = asyncio.create_task(self._work(queue), name=f"deliver:{queue}")
+                self._start(queue, None)
+
+    def reserve(self, queue: str) -> bool:
+        """Keep an idle queue for an effect that is about to be begun; undone by :meth:`begin`."""
+        busy = self._stopping or queue in self._again or self._room.locked()
+        if busy or self._placement is not ALONE or not self._may(queue):
+            return False
+        self._again[queue] = asyncio.Event()
+        return True
+
+    def begin(self, queue: str, begun: Started | None) -> None:
+        """Carry out what was begun in a reserved queue; ``None``: nothing was, the queue is let go."""
+        if begun is not None:
+            self._start(queue, begun)
+        elif self._again.pop(queue).is_set():
+            self.wake([queue])
+
+    def _start(self, queue: str, begun: Started | None) -> None:
+        self._workers[queue] = asyncio.create_task(self._work(queue, begun), name=f"deliver:{queue}")
 
     def _may(self, queue: str) -> bool:
         served = self._delivers is None or self._delivers(queue)
@@ -82,9 +100,13 @@ class Deliverer:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _work(self, queue: str) -> None:
+    async def _work(self, queue: str, begun: Started | None) -> None:
         again = self._again[queue]
         try:
+            if begun is not None:
+                await self._deliver(queue, begun.effect.key, begun)
+                if not again.is_set():
+                    return
             while not self._stopping:
                 again.clear()
                 head = self._head(queue)
@@ -110,16 +132,16 @@ class Deliverer:
             self._carrier.trouble(error)
             return {"key": "", "not_before": to_epoch(self._clock.now()) + _DOZE}
 
-    async def _deliver(self, queue: str, key: str) -> bool:
-        """One attempt; ``False`` if another process delivers this queue."""
+    async def _deliver(self, queue: str, key: str, begun: Started | None = None) -> bool:
+        """One attempt (the rest of one that was ``begun``); ``False`` if another process delivers this queue."""
         try:
             async with self._room:
                 if not await self._placement.take(f"queue:{queue}"):
                     return False
                 try:
                     async with self._carrier.lock(queue):
-                        with tracing(self._store.view(), cause_number(key), key=key):
-                            await self._carrier.attempt(key)
+                        with tracing(self._store, cause_number(key), key=key):
+                            await (self._carrier.attempt(key) if begun is None else self._carrier.go_on(begun))
                 finally:
                     self._placement.leave(f"queue:{queue}")
         except RetainerError as error:

@@ -7,6 +7,7 @@ States: *asked* waits for a yes, *ready* waits for delivery, *sending* may or ma
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -130,6 +131,7 @@ def insert_effect(
 ) -> StoredEffect:
     """Store a new effect and, when it is born refused, its outcome. Its key must be new."""
     key, at = effect_key(event_seq, effect.name), to_epoch(now)
+    args = bodies.encode(dict(effect.args))
     told = effect.args.get("text") == effect.summary
     asked = state is EffectState.ASKED
     tx.execute(
@@ -147,7 +149,7 @@ def insert_effect(
             repeat.value,
             effect.queue,
             effect.label.encode(),
-            bodies.put(tx, dict(effect.args)),
+            bodies.put_text(tx, args),
             None if told else bodies.put(tx, effect.summary),
             effect.reply_to,
             effect.approver_lane,
@@ -160,7 +162,25 @@ def insert_effect(
             at,
         ),
     )
-    stored = by_key(tx, key)
+    stored = StoredEffect(
+        name=effect.name,
+        tool=effect.tool,
+        args=bodies.decode(args),
+        effect_class=effect.effect_class,
+        queue=effect.queue,
+        label=effect.label,
+        summary=effect.summary,
+        reply_to=effect.reply_to,
+        approver_lane=effect.approver_lane,
+        key=key,
+        event_seq=event_seq,
+        lane=lane,
+        agent=agent,
+        state=state,
+        repeat=repeat,
+        reason=reason,
+        created_at=from_epoch(at),
+    )
     if state is EffectState.REFUSED and not held:
         _tell_outcome(tx, stored, was_asked=False, now=now)
     return stored
@@ -273,16 +293,21 @@ def end(
     ref: str | None = None,
     result_label: Label | None = None,
 ) -> StoredEffect:
-    """Final state, result and outcome event, in one go."""
-    row = tx.one("SELECT held, was_asked FROM effect WHERE key = ?", (key,))
-    if row is None:
+    """Final state, result and outcome event, in one go. What has ended stays as it is."""
+    rows = select_rows(tx, "e.key = ?", (key,))
+    if not rows:
         raise NotFoundError(f"There is no effect {key}.")
+    row = rows[0]
+    before = to_effect(row)
+    if before.state in FINAL:
+        return before
+    text = None if result is None else bodies.encode(result)
     tx.execute(
         "UPDATE effect SET state = ?, held = 0, result_id = ?, reason = ?, ref = COALESCE(?, ref), result_label = ?,"
         " audited = 0, updated_at = ? WHERE key = ?",
         (
             state.value,
-            None if result is None else bodies.put(tx, result),
+            None if text is None else bodies.put_text(tx, text),
             reason,
             ref,
             None if result_label is None else result_label.encode(),
@@ -290,7 +315,7 @@ def end(
             key,
         ),
     )
-    stored = by_key(tx, key)
+    stored = replace(before, state=state, result=bodies.decode(text), reason=reason, ref=ref or before.ref)
     if row["held"] != 1:  # nobody waits for it: its outcome is an event
         _tell_outcome(tx, stored, was_asked=bool(row["was_asked"]), now=now)
     return stored

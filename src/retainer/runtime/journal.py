@@ -104,11 +104,11 @@ def steps_of(view: View, event_seq: int) -> list[Step]:
 
 
 def record_step(
-    tx: Tx, event_seq: int, name: str, value: Any, now: datetime, position: int, input_digest: str, label: Label | None
+    tx: Tx, event_seq: int, name: str, text: str, now: datetime, position: int, input_digest: str, label: Label | None
 ) -> None:
-    """Write one step."""
+    """Write one step; ``text`` is its value as :func:`retainer.runtime.bodies.encode` has it."""
     salt = bodies.new_salt()
-    body_id = bodies.put(tx, value, salt)
+    body_id = bodies.put_text(tx, text, salt)
     tx.execute(
         "INSERT INTO step (event_seq, name, position, input_digest, label, body_id, at) VALUES (?, ?, ?, ?, ?, ?, ?)",
         (

@@ -20,12 +20,13 @@ from retainer.core.clock import to_epoch
 from retainer.core.errors import NotFoundError
 from retainer.core.events import Event
 from retainer.core.protocols import Agent, Store, Tx
-from retainer.runtime.carrier import Carrier
+from retainer.runtime.carrier import Carrier, Started
 from retainer.runtime.context import TurnContext
+from retainer.runtime.deliver import Deliverer
 from retainer.runtime.inbox import end_event, leave_unfinished, next_of_lane, retry_event, set_running, step_aside
 from retainer.runtime.journal import Journal, load_journal
 from retainer.runtime.outbox import Outbox, failure_words
-from retainer.runtime.placement import placement_of
+from retainer.runtime.placement import ALONE, placement_of
 from retainer.runtime.settings import RuntimeSettings
 from retainer.runtime.store import StorageError
 from retainer.runtime.trace import tracing
@@ -38,6 +39,8 @@ _DOZE: Final = 1.0
 _LANES = "SELECT DISTINCT lane, aside FROM event WHERE state = 'waiting'"
 _Track: TypeAlias = tuple[str, bool]
 """A lane's name, and whether those that stepped aside are meant."""
+Claimed: TypeAlias = tuple[Journal | None, float]
+"""The next event with its records, or how many seconds to wait for it (negative: none waits)."""
 
 
 @dataclass(slots=True)
@@ -47,6 +50,8 @@ class _Lane:
     again: asyncio.Event
     task: asyncio.Task[None] | None = None
     context: TurnContext | None = None
+    claimed: Claimed | None = None
+    """What the transaction that stored the event claimed at once."""
 
 
 class Lanes:
@@ -58,6 +63,7 @@ class Lanes:
         outbox: Outbox,
         carrier: Carrier,
         agents: Mapping[str, Agent],
+        deliverer: Deliverer,
         settings: RuntimeSettings,
         changed: Callable[[], None],
     ) -> None:
@@ -65,6 +71,7 @@ class Lanes:
         self._placement = placement_of(store)
         self._outbox = outbox
         self._carrier = carrier
+        self._deliverer = deliverer
         self._agents = agents
         self._settings = settings
         self._changed = changed
@@ -79,6 +86,10 @@ class Lanes:
     def active(self) -> tuple[str, ...]:
         """Lanes that are being handled now."""
         return tuple(sorted({name for (name, _), lane in self._lanes.items() if lane.context is not None}))
+
+    def handles(self, name: str | None) -> bool:
+        """Whether an event is being handled now, in that lane or in any."""
+        return any(lane.context is not None for (each, _), lane in self._lanes.items() if name is None or each == name)
 
     def scan(self) -> None:
         """Wake every lane that has waiting events."""
@@ -99,6 +110,32 @@ class Lanes:
                 lane = self._lanes[track] = _Lane(asyncio.Event())
                 lane.task = asyncio.create_task(self._work(track, lane), name=f"lane:{track[0]}")
             lane.again.set()
+
+    # --- stored and claimed in one transaction -----------------------------------------------------------------------
+    def reserve(self, name: str) -> bool:
+        """Keep an idle lane for an event that is about to be stored; undone by :meth:`begin`."""
+        track = (name, False)
+        full = name != CONTROL and self._room.locked()
+        if self._stopping or full or track in self._lanes or self._placement is not ALONE:
+            return False
+        self._lanes[track] = _Lane(asyncio.Event())
+        return True
+
+    def claim(self, tx: Tx, name: str) -> Claimed:
+        """In the transaction that stores the event: claim what comes next in the reserved lane."""
+        return self._claim(tx, (name, False))
+
+    def begin(self, name: str, claimed: Claimed | None) -> None:
+        """Handle what was claimed; ``None``: nothing was, the lane is let go."""
+        track = (name, False)
+        lane = self._lanes[track]
+        if claimed is not None and not self._stopping:
+            lane.claimed = claimed
+            lane.task = asyncio.create_task(self._work(track, lane), name=f"lane:{name}")
+            return
+        del self._lanes[track]
+        if lane.again.is_set():
+            self._wake([track])
 
     def interrupt(self, name: str) -> None:
         """Ask the handlers running in the lane to finish early; nothing happens if none runs."""
@@ -168,10 +205,13 @@ class Lanes:
     async def _next(self, track: _Track, lane: _Lane) -> float:
         if self._stopping:
             return -1.0
-        journal, wait = await self._store.write(lambda tx: self._claim(tx, track))
+        claimed, lane.claimed = lane.claimed, None
+        if claimed is None:
+            claimed = await self._store.write(lambda tx: self._claim(tx, track))
+        journal, wait = claimed
         while journal is not None:
             context = lane.context = TurnContext(self._store, self._outbox, self._carrier, journal, aside=track[1])
-            with tracing(self._store.view(), journal.event.seq):
+            with tracing(self._store, journal.event.seq, cause=journal.event.cause):
                 if journal.deaths:
                     journal, wait = await self._handle_alone(context, journal)
                 else:
@@ -180,8 +220,7 @@ class Lanes:
             self._changed()
         return wait
 
-    def _claim(self, tx: Tx, track: _Track) -> tuple[Journal | None, float]:
-        """The next event with its records, or how long to wait for it (negative: none waits)."""
+    def _claim(self, tx: Tx, track: _Track) -> Claimed:
         while True:
             now = self._outbox.clock.now()
             row, wait = next_of_lane(tx, track[0], to_epoch(now), aside=track[1], run=self._run)
@@ -195,7 +234,7 @@ class Lanes:
             log.error("event_parked", seq=journal.event.seq, agent=journal.event.agent, deaths=journal.deaths)
             self._end(tx, journal.event, "parked", words, words, now)
 
-    async def _handle_alone(self, context: TurnContext, journal: Journal) -> tuple[Journal | None, float]:
+    async def _handle_alone(self, context: TurnContext, journal: Journal) -> Claimed:
         """The service ended in the middle of this event: one such event at a time, so that only the one at fault is
         there when it happens again."""
         async with self._suspects[context.aside]:
@@ -203,7 +242,7 @@ class Lanes:
             log.info("event_reentered", agent=context.event.agent, deaths=journal.deaths)
             return await self._handle(context, journal)
 
-    async def _handle(self, context: TurnContext, journal: Journal) -> tuple[Journal | None, float]:
+    async def _handle(self, context: TurnContext, journal: Journal) -> Claimed:
         """Handle one event and close it; the closing transaction claims the next one too."""
         event = context.event
         try:
@@ -216,7 +255,7 @@ class Lanes:
                 self._wake([(event.lane, True)])
                 return following
             if context.parked is None:
-                return await self._carrier.write(lambda tx, now: self._close(tx, now, context))
+                return await self._finish(context)
         except StorageError:
             raise
         except (Exception, asyncio.CancelledError) as error:
@@ -231,15 +270,30 @@ class Lanes:
         await self._carrier.write(lambda tx, now: self._end(tx, event, "parked", reason, reason, now))
         return None, 0.0
 
-    def _close(self, tx: Tx, now: datetime, context: TurnContext) -> tuple[Journal | None, float]:
-        context.close(tx, now)
-        return self._following(tx, (context.event.lane, context.aside))
+    async def _finish(self, context: TurnContext) -> Claimed:
+        """Close the event; where that may be, its reply is begun in the same transaction and carried out after it."""
+        queue = context.event.reply_to
+        if queue is None or not self._deliverer.reserve(queue):
+            return (await self._carrier.write(lambda tx, now: self._close(tx, now, context)))[0]
+        begun: Started | None = None
+        try:
+            following, begun = await self._carrier.write(lambda tx, now: self._close(tx, now, context, queue))
+        finally:
+            self._deliverer.begin(queue, begun)
+        return following
 
-    def _leave(self, tx: Tx, event: Event) -> tuple[Journal | None, float]:
+    def _close(
+        self, tx: Tx, now: datetime, context: TurnContext, queue: str | None = None
+    ) -> tuple[Claimed, Started | None]:
+        placed = context.close(tx, now)
+        begun = None if queue is None else self._carrier.begin_reply(tx, queue, placed, now)
+        return self._following(tx, (context.event.lane, context.aside)), begun
+
+    def _leave(self, tx: Tx, event: Event) -> Claimed:
         step_aside(tx, event.seq)
         return self._following(tx, (event.lane, False))
 
-    def _following(self, tx: Tx, track: _Track) -> tuple[Journal | None, float]:
+    def _following(self, tx: Tx, track: _Track) -> Claimed:
         if self._stopping or self._room.locked():  # others wait for room: go to the end of the queue
             return None, 0.0
         return self._claim(tx, track)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 import structlog
@@ -17,7 +18,7 @@ from retainer.runtime.carrier import Carrier
 from retainer.runtime.deliver import Deliverer
 from retainer.runtime.explain import Depth, depth
 from retainer.runtime.inbox import insert_event
-from retainer.runtime.lanes import Lanes
+from retainer.runtime.lanes import Claimed, Lanes
 from retainer.runtime.outbox import Outbox
 from retainer.runtime.placement import placement_of
 from retainer.runtime.settings import RuntimeSettings
@@ -27,6 +28,14 @@ from retainer.runtime.timers import TimerLoop
 log = structlog.get_logger(__name__)
 
 _IDLE_LOOK = 0.25
+_BUSY = (
+    "SELECT 1 AS busy WHERE EXISTS (SELECT 1 FROM event WHERE state = 'waiting') OR EXISTS"
+    " (SELECT 1 FROM effect WHERE state IN ('ready', 'sending') AND held <> 2 AND NOT (effect_class = 'communicate'"
+    " AND queue IN (SELECT queue FROM effect WHERE state IN ('ready', 'sending') AND not_before > ?)))"
+)
+_BUSY_LANE = _BUSY.replace("state = 'waiting'", "state = 'waiting' AND lane = ?").replace(
+    "AND held <> 2", "AND held <> 2 AND lane = ?"
+)
 
 
 class Runtime:
@@ -104,7 +113,6 @@ class Runtime:
         self._look()
 
     def _begin(self) -> None:
-        self._lanes = Lanes(self.store, self._outbox, self._carrier, self._agents, self._settings, self._changed)
         self._deliverer = Deliverer(
             self.store,
             self._carrier,
@@ -112,6 +120,9 @@ class Runtime:
             at_once=self._settings.deliveries,
             changed=self._changed,
             delivers=self._delivers,
+        )
+        self._lanes = Lanes(
+            self.store, self._outbox, self._carrier, self._agents, self._deliverer, self._settings, self._changed
         )
         self._timers = TimerLoop(self.store, self.clock, self._outbox.settle, self._woken)
         self._timer_task = asyncio.create_task(self._timers.run(), name="timers")
@@ -175,14 +186,23 @@ class Runtime:
     # --- RuntimeHandle -----------------------------------------------------------------------------------------------
     async def receive(self, *events: NewEvent, also: Callable[[Tx], None] | None = None) -> list[Receipt]:
         """Store events; durable when it returns. ``also`` runs in the same transaction if one of them was new."""
+        lanes = self._lanes
+        idle = events[0].lane if len(events) == 1 and lanes is not None and lanes.reserve(events[0].lane) else None
 
-        def unit(tx: Tx, now: Any) -> list[Receipt]:
+        def unit(tx: Tx, now: datetime) -> tuple[list[Receipt], Claimed | None]:
             receipts = [insert_event(tx, event, now) for event in events]
-            if also is not None and any(receipt.new for receipt in receipts):
+            new = any(receipt.new for receipt in receipts)
+            if also is not None and new:
                 also(tx)
-            return receipts
+            return receipts, lanes.claim(tx, idle) if lanes is not None and idle is not None and new else None
 
-        return await self._carrier.write(unit)
+        claimed: Claimed | None = None
+        try:
+            receipts, claimed = await self._carrier.write(unit)
+        finally:
+            if lanes is not None and idle is not None:
+                lanes.begin(idle, claimed)
+        return receipts
 
     def interrupt(self, lane: str) -> None:
         """Ask the handler running in ``lane`` to finish early."""
@@ -203,21 +223,13 @@ class Runtime:
                 continue
 
     def _busy(self, lane: str | None) -> bool:
-        view = self.store.view()
-        if lane is None:
-            waiting = view.one("SELECT seq FROM event WHERE state = 'waiting' LIMIT 1")
-        else:
-            waiting = view.one("SELECT seq FROM event WHERE lane = ? AND state = 'waiting' LIMIT 1", (lane,))
-        if waiting is not None:
+        if self._lanes is not None and self._lanes.handles(lane):
             return True
-        unsent = view.one(
-            "SELECT id FROM effect WHERE state IN ('ready', 'sending') AND held <> 2"
-            " AND (CAST(? AS TEXT) IS NULL OR lane = ?)"
-            " AND NOT (effect_class = 'communicate' AND queue IN"
-            " (SELECT queue FROM effect WHERE state IN ('ready', 'sending') AND not_before > ?)) LIMIT 1",
-            (lane, lane, to_epoch(self.clock.now())),
+        now = to_epoch(self.clock.now())
+        row = self.store.view().one(
+            _BUSY if lane is None else _BUSY_LANE, (now,) if lane is None else (lane, lane, now)
         )
-        return unsent is not None
+        return row is not None
 
     def depth(self) -> Depth:
         """The figures for ``status``, with the lanes that are being handled now."""

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Final
 
 import structlog
 
-from retainer.core.protocols import View
+from retainer.core.protocols import Store, View
 from retainer.runtime.store import StorageError
 
 _CAUSE: Final = re.compile(r"(?:event:|e)(\d+)(?::|$)")
@@ -37,14 +37,17 @@ def root_of(view: View, seq: int) -> int:
 
 
 @contextmanager
-def tracing(view: View, seq: int | None, **more: object) -> Iterator[None]:
-    """Everything logged inside (by anybody, in this task) says to which trace and event it belongs."""
+def tracing(store: Store, seq: int | None, *, cause: str | None = "", **more: object) -> Iterator[None]:
+    """Everything logged inside (by anybody, in this task) says to which trace and event it belongs.
+
+    ``cause``: that of the event, where it is known; it is looked up where it is left out.
+    """
     if seq is None:
         yield
         return
-    try:
-        root = root_of(view, seq)
-    except StorageError:
-        root = seq
+    root = seq
+    if cause == "" or cause_number(cause) is not None:
+        with suppress(StorageError):
+            root = root_of(store.view(), seq)
     with structlog.contextvars.bound_contextvars(trace=f"e{root}", seq=seq, **more):
         yield

@@ -6,7 +6,6 @@ import asyncio
 import queue
 import threading
 import time
-from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -175,12 +174,13 @@ class Writer:
 
 def _tell(answers: list[tuple[Unit, Any, BaseException | None]]) -> None:
     """Answer every unit, with one wake-up per event loop."""
-    by_loop: dict[asyncio.AbstractEventLoop, list[tuple[Unit, Any, BaseException | None]]] = defaultdict(list)
-    for unit, result, error in answers:
+    by_loop: dict[asyncio.AbstractEventLoop, list[tuple[Unit, Any, BaseException | None]]] = {}
+    for answer in answers:
+        unit, result, error = answer
         if unit.loop is None:
             unit.tell(result, error)
         else:
-            by_loop[unit.loop].append((unit, result, error))
+            by_loop.setdefault(unit.loop, []).append(answer)
     for loop, batch in by_loop.items():
         try:
             loop.call_soon_threadsafe(_tell_here, batch)

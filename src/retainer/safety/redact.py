@@ -164,16 +164,20 @@ class RedactingFilter(logging.Filter):
     """Cleans a record whole: message with its arguments, extras, exception and stack texts. Put it on handlers.
 
     A filter on a *logger* does not see records of that logger's children; one on a handler sees everything.
+    ``formatted``: the handler's formatter has :func:`redact_processor`, so our own lines (mappings) need it once only.
     """
 
-    def __init__(self, redactor: Redactor | None = None) -> None:
+    def __init__(self, redactor: Redactor | None = None, *, formatted: bool = False) -> None:
         super().__init__()
         self._redactor = redactor
+        self._formatted = formatted
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Always passes the record on, cleaned."""
         redactor = self._redactor or default_redactor()
         if isinstance(record.msg, Mapping):
+            if self._formatted:
+                return True
             record.msg = redactor.clean_value(record.msg)
         else:
             record.msg = redactor.clean(_message(record))
