@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import structlog
 from tests.app.running import PATIENCE, environment, until
 
 import retainer
@@ -34,6 +35,7 @@ from retainer import (
 )
 from retainer.agent.engine import FunctionDecider, Intent
 from retainer.app.embed import EmbeddedHost
+from retainer.app.logs import library_logging
 from retainer.core.effects import Decision, Effect, EffectClass
 from retainer.core.errors import InvalidInputError, NotFoundError, RefusedError, RetainerError
 from retainer.trading.kernels import open_account
@@ -217,6 +219,22 @@ def test_the_pipeline_makes_three_kinds_ready(frame: pd.DataFrame) -> None:
         pipeline.process("video", b"")
     with pytest.raises(InvalidInputError):
         pipeline.process("trading", frame.assign(close=-1.0))
+
+
+def test_what_libraries_log_under_the_names_of_logging_itself_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """stamina says ``args`` when it tries a broker's read again; that must not end the read."""
+    before = structlog.get_config()
+    structlog.reset_defaults()
+    try:
+        library_logging()
+        structlog.get_logger("stamina").warning(
+            "retry_scheduled", args=[1], name="quotes", token="sk-0123456789abcdefgh"
+        )
+    finally:
+        structlog.configure(**before)
+    [record] = caplog.records
+    assert record.message == "retry_scheduled"
+    assert (record.args_, record.name_, record.token) == ([1], "quotes", "[secret]")  # type: ignore[attr-defined]
 
 
 def test_safety_denies_by_default() -> None:

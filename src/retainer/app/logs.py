@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import logging.handlers
 import sys
+from collections.abc import MutableMapping
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from retainer.app.config import LogSettings
 
@@ -42,12 +43,21 @@ def library_logging() -> None:
             structlog.contextvars.merge_contextvars,
             structlog.processors.format_exc_info,
             redact_processor,
+            _free_names,
             structlog.stdlib.render_to_log_kwargs,
         ],
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=False,
     )
+
+
+_TAKEN = (frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}) - {"exc_info", "stack_info"}
+
+
+def _free_names(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """``logging`` raises for values under names of its own (``args``, ``name``), in the middle of whoever logs them."""
+    return {f"{key}_" if key in _TAKEN else key: value for key, value in event.items()}
 
 
 def _drop(_logger: object, _method: str, _event: object) -> NoReturn:
