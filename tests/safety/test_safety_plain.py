@@ -99,6 +99,9 @@ class TestUrls:
             "http://[64:ff9b::7f00:1]/",
             "http://[2002:7f00:1::]/",
             "http://[::127.0.0.1]/",
+            "http://8.8.8.8%2e.example.org/",
+            "http://8.8.8.8%00.example.org/",
+            "http://[2606:4700:4700::1111%25eth0]/",
             f"https://example.org/{'a' * 3000}",
         ],
     )
@@ -305,6 +308,16 @@ class TestSql:
         endless = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT count(*) FROM n"
         with pytest.raises(RefusedError, match="too long"):
             plain.read_sql(database, endless, seconds=0.05)
+
+    @pytest.mark.parametrize(
+        "large",
+        ["replace(printf('%400000d', x), ' ', 'aaaaaaaa')", "printf('%900000d', x)", ", ".join(["x"] * 200)],
+        ids=len,
+    )
+    def test_a_statement_cannot_fill_the_memory(self, database: Path, large: str) -> None:
+        many = f"WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT {large} FROM n"
+        with pytest.raises(RefusedError, match=r"too large|too big|too many columns"):
+            plain.read_sql(database, many)
 
     def test_many_rows_are_cut(self, database: Path) -> None:
         many = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT x FROM n"

@@ -123,7 +123,8 @@ def _host(parts: SplitResult) -> str:
         plain = host if host.isascii() else host.encode("idna").decode("ascii")
     except (ValueError, UnicodeError) as error:
         raise RefusedError("The URL's host is not a name.") from error
-    if not plain or not (_literal(plain) or _HOST.fullmatch(plain)):
+    # "%" would be a scope or an escape: clients disagree on where "8.8.8.8%2e.example" leads.
+    if not plain or "%" in plain or not (_literal(plain) or _HOST.fullmatch(plain)):
         raise RefusedError("The URL's host is not a name.")
     return plain
 
@@ -140,7 +141,7 @@ def _port(parts: SplitResult, *, any_port: bool) -> int:
 
 def _literal(host: str) -> bool:
     try:
-        ipaddress.ip_address(host.partition("%")[0])
+        ipaddress.ip_address(host)
     except ValueError:
         return False
     return True

@@ -11,12 +11,18 @@ import sqlite3
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import closing, contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from retainer.core.errors import InvalidInputError, RefusedError
 
 MAX_SQL = 10_000
+MAX_VALUE = 1_000_000
+"""Bytes of one value, also of one in the middle of a computation."""
+MAX_ANSWER = 10_000_000
+"""Bytes of texts in an answer."""
+MAX_COLUMNS = 100
 _FUNCTIONS = (
     "abs avg ceil ceiling coalesce concat concat_ws count cume_dist date datetime dense_rank exp first_value floor "
     "format glob group_concat hex iif ifnull instr julianday lag last_value lead length like ln log log10 log2 lower "
@@ -49,23 +55,31 @@ def read_sql(
 ) -> list[dict[str, Any]]:
     """Run ``sql`` on a database file opened read-only; at most ``rows`` rows within ``seconds`` of work.
 
-    Raises :class:`RefusedError` for anything but one reading statement, and for one that takes too long.
+    Raises :class:`RefusedError` for anything but one reading statement, and for one that takes too long or answers
+    with more than :data:`MAX_ANSWER`.
     """
     uri = f"{database.resolve().as_uri()}?mode=ro"
     with closing(sqlite3.connect(uri, uri=True, isolation_level=None)) as connection:
         connection.row_factory = sqlite3.Row
         connection.execute("PRAGMA query_only = ON")
         connection.execute("PRAGMA trusted_schema = OFF")
-        connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 10_000_000)
+        connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_VALUE)
+        connection.setlimit(sqlite3.SQLITE_LIMIT_COLUMN, MAX_COLUMNS)
         with _authorised(connection, tables) as refused:
             _compile(connection, sql, refused)
             deadline = time.monotonic() + seconds
             connection.set_progress_handler(lambda: time.monotonic() > deadline, _STEPS)
+            found: list[dict[str, Any]] = []
+            size = 0
             try:
-                found = connection.execute(sql, tuple(params)).fetchmany(rows)
+                for row in islice(connection.execute(sql, tuple(params)), rows):
+                    size += sum(len(value) for value in row if isinstance(value, str | bytes))
+                    if size > MAX_ANSWER:
+                        raise RefusedError("That answer is too large.", hint="Ask for less at once.")
+                    found.append(dict(row))
             except sqlite3.Error as error:
                 raise _why(error, refused, late=time.monotonic() > deadline) from error
-            return [dict(row) for row in found]
+            return found
 
 
 @contextmanager
