@@ -1,7 +1,7 @@
 """Small faults put into the guard and the risk check one at a time: do the tests notice?
 
-    .venv/bin/python bench/mutants.py                  # a seeded sample, about 15 minutes on two cores
-    .venv/bin/python bench/mutants.py --each 1000      # all of them
+    .venv/bin/python bench/mutants.py                # all of them, about a quarter of an hour on two cores
+    .venv/bin/python bench/mutants.py --each 20      # of every module as many, drawn with a seed
 
 A mutant is one changed comparison, operator, constant or boolean in one module. Each runs in a forked child of an
 interpreter that has pytest loaded, on that module's own tests, until the first failure. Survivors are listed with their
@@ -23,13 +23,16 @@ import random
 import select
 import signal
 import sys
+import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from rich.progress import Progress
 
 ROOT = Path(__file__).resolve().parents[1]
 SAFETY = "tests/safety/test_safety_"
@@ -154,8 +157,33 @@ def _path(module: str) -> Path:
     return ROOT / "src" / Path(*module.split(".")).with_suffix(".py")
 
 
-def killed(module: str, source: str, tests: Sequence[str]) -> bool:
-    """Whether the tests fail on this source, in a child that is gone afterwards."""
+@dataclass(frozen=True)
+class Child:
+    """A running set of tests on one mutant (``None``: on the source as it is)."""
+
+    module: str
+    mutant: Mutant | None
+    pid: int
+    reader: int
+    until: float
+
+    def end(self) -> bool:
+        """Whether its tests failed; it is gone afterwards."""
+        try:
+            ready, _, _ = select.select([self.reader], [], [], 0)
+            answer = os.read(self.reader, 1) if ready else b""
+        finally:
+            os.close(self.reader)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.pid, signal.SIGKILL)
+            os.waitpid(self.pid, 0)
+        return answer != b"\x00"
+
+
+def start(module: str, mutant: Mutant | None) -> Child:
+    """Run the module's tests in a child that sees the mutant in its place, until the first failure."""
+    source = _path(module).read_text(encoding="utf-8") if mutant is None else mutant.source
+    tests = [name if "/" in name else f"{SAFETY}{name}.py" for name in TARGETS[module]]
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
@@ -172,23 +200,30 @@ def killed(module: str, source: str, tests: Sequence[str]) -> bool:
             os.write(writer, bytes([min(result, 255)]))
             os._exit(0)
     os.close(writer)
-    try:
-        ready, _, _ = select.select([reader], [], [], LIMIT)
-        answer = os.read(reader, 1) if ready else b""
-    finally:
-        os.close(reader)
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(child, signal.SIGKILL)
-        os.waitpid(child, 0)
-    return answer != b"\x00"
+    return Child(module, mutant, child, reader, time.monotonic() + LIMIT)
+
+
+def judge(work: Sequence[tuple[str, Mutant | None]], at_once: int) -> Iterator[tuple[str, Mutant | None, bool]]:
+    """Every mutant with whether it was killed, ``at_once`` side by side."""
+    waiting = list(work)
+    running: list[Child] = []
+    while waiting or running:
+        while waiting and len(running) < at_once:
+            running.append(start(*waiting.pop(0)))
+        pause = max(0.0, min(child.until for child in running) - time.monotonic())
+        ready, _, _ = select.select([child.reader for child in running], [], [], pause)
+        for child in list(running):
+            if child.reader in ready or time.monotonic() >= child.until:
+                running.remove(child)
+                yield child.module, child.mutant, child.end()
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--each", type=int, default=40, help="mutants per module")
+    parser.add_argument("--each", type=int, default=0, help="mutants per module, drawn at random (default: all)")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--minutes", type=float, default=15.0, help="stop drawing further mutants after this time")
     parser.add_argument("--only", default="", help="modules whose name holds this")
+    parser.add_argument("--at-once", type=int, default=os.cpu_count() or 1, help="children (default: one per core)")
     options = parser.parse_args()
     os.chdir(ROOT)
     sys.path.insert(0, str(ROOT))
@@ -197,33 +232,38 @@ def main() -> int:
     if loaded := TARGETS.keys() & sys.modules.keys():
         print(f"loaded too early to be changed: {sorted(loaded)}")
         return 1
-    until = time.monotonic() + 60 * options.minutes
-    chosen = {name: tests for name, tests in TARGETS.items() if options.only in name}
-    total = dead = 0
+    chosen = [name for name in TARGETS if options.only in name]
+    every = {name: list(mutants(name)) for name in chosen}
+    work: list[tuple[str, Mutant | None]] = []
+    for name in chosen:
+        each = options.each or len(every[name])
+        work += [
+            (name, mutant) for mutant in random.Random(options.seed).sample(every[name], min(each, len(every[name])))
+        ]
+    made, dead = Counter(name for name, _ in work), Counter[str]()
     survivors: list[Mutant] = []
-    for number, (module, names) in enumerate(chosen.items()):
-        tests = [name if "/" in name else f"{SAFETY}{name}.py" for name in names]
-        if killed(module, _path(module).read_text(encoding="utf-8"), tests):
-            print(f"{module}: its tests fail without any fault")
-            return 1
-        every = list(mutants(module))
-        drawn = random.Random(options.seed).sample(every, min(options.each, len(every)))
-        share = time.monotonic() + (until - time.monotonic()) / (len(chosen) - number)
-        count = gone = 0
-        for mutant in drawn:
-            if time.monotonic() > share:
-                break
-            count += 1
-            if killed(module, mutant.source, tests):
-                gone += 1
-            else:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Progress(auto_refresh=False) as progress,
+    ):  # a thread would be forked with us
+        os.environ["RETAINER_KERNEL_CACHE"] = folder  # no machine code of a mutant may outlive it
+        task = progress.add_task("mutants", total=len(work))
+        for name, _, failed in judge([(name, None) for name in chosen], options.at_once):
+            if failed:
+                print(f"{name}: its tests fail without any fault")
+                return 1
+        for name, mutant, failed in judge(work, options.at_once):
+            progress.update(task, advance=1, refresh=True)
+            dead[name] += failed
+            if mutant is not None and not failed:
                 survivors.append(mutant)
-        total, dead = total + count, dead + gone
-        print(f"{module:32} {gone:4} of {count:4} killed ({len(every)} possible)", flush=True)
-    for mutant in survivors:
+    for name in chosen:
+        print(f"{name:32} {dead[name]:4} of {made[name]:4} killed ({len(every[name])} possible)")
+    for mutant in sorted(survivors, key=lambda each: (each.module, each.line)):
         print(f"  survived: {mutant.module}:{mutant.line}  {mutant.what}")
-    print(f"{dead} of {total} killed: {100 * dead / max(total, 1):.1f} %")
-    return 0 if total and dead >= 0.9 * total else 1
+    total, gone = made.total(), dead.total()
+    print(f"{gone} of {total} killed: {100 * gone / max(total, 1):.1f} %")
+    return 0 if total and gone >= 0.9 * total else 1
 
 
 if __name__ == "__main__":

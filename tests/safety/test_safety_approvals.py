@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -13,12 +14,13 @@ from hypothesis import strategies as st
 from retainer.core.effects import Decision, Effect, EffectClass, EffectState, StoredEffect, Turn, Verdict
 from retainer.core.labels import UNTRUSTED
 from retainer.core.protocols import Card
-from retainer.runtime import effects
+from retainer.runtime import effects, safe_mode
 from retainer.runtime.control import set_control
 from retainer.runtime.sqlite import SqliteStore
-from retainer.safety import totp
+from retainer.safety import audit, totp
 from retainer.safety.approvals import Answered, code_of, find, pending
 from retainer.safety.guard import SafetyGuard
+from retainer.safety.limits import Limits
 from retainer.safety.people import Principal, add_device
 
 SECRET = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"
@@ -90,9 +92,25 @@ class TestTheCard:
         self, desk: Desk, phone: Principal, order: Callable[..., Effect]
     ) -> None:
         effect, card = desk.ask(order(account="robinhood"), "code")
-        assert f"YES {effect.digest[:4].upper()}" in card.text
+        assert card.text.endswith(f"type within 2 minutes: YES {effect.digest[:4].upper()}")
         assert "2 minutes" in card.text
         assert [b.text for b in card.buttons] == ["Reject"]
+
+    def test_a_request_has_the_same_number_in_every_replay(
+        self, desk: Desk, phone: Principal, order: Callable[..., Effect]
+    ) -> None:
+        """It is made from the effect's key, its call and the time."""
+        _, card = desk.ask(order())
+        assert card.approval_id == "g43bq8p8"
+
+    def test_the_limits_given_are_those_that_hold(
+        self, store: SqliteStore, put: Put, phone: Principal, now: datetime, order: Callable[..., Effect]
+    ) -> None:
+        desk = Desk(store, SafetyGuard(Limits(tap_seconds=60, wrong_codes=1)), put, now)
+        effect, card = desk.ask(order(), "code")
+        assert card.expires_at == now + timedelta(seconds=60)
+        assert desk.answer(card, phone, code="zzzz").result == "rejected"
+        assert desk.state(effect) is EffectState.REFUSED
 
     def test_a_tainted_turn_shows_the_exact_call_and_why(self, desk: Desk, phone: Principal) -> None:
         note = Effect(
@@ -121,6 +139,46 @@ class TestAnswers:
         )
         assert desk.state(effect) is EffectState.READY
         assert pending(desk.store.view()) == []
+
+    def test_a_yes_is_in_the_record_with_who_gave_it(
+        self, desk: Desk, phone: Principal, order: Callable[..., Effect]
+    ) -> None:
+        effect, card = desk.ask(order())
+        desk.answer(card, phone)
+        asked, approved = audit.about(desk.store.view(), effect.key)
+        assert (asked.kind, approved.kind) == ("approval.asked", "approval.approved")
+        assert (approved.data["by"], approved.data["on"]) == ("owner", "telegram")
+
+    def test_a_second_answer_is_told_what_the_first_one_was(
+        self, desk: Desk, phone: Principal, order: Callable[..., Effect]
+    ) -> None:
+        _, card = desk.ask(order())
+        desk.answer(card, phone)
+        told = desk.answer(card, phone, yes=False)
+        assert told.text == "That was already approved by Owner at 15:00 UTC. Nothing more was done."
+
+    @pytest.mark.parametrize(("reason", "words"), [("sold out.", "sold out"), ("", "it is no longer open")])
+    def test_a_yes_to_what_was_refused_meanwhile_is_too_late(
+        self, desk: Desk, phone: Principal, order: Callable[..., Effect], reason: str, words: str
+    ) -> None:
+        effect, card = desk.ask(order())
+        desk.store.write_now(lambda tx: effects.refuse(tx, effect.key, reason, desk.now))
+        assert desk.answer(card, phone).text == f"Too late: {words}. Nothing was done."
+        found = find(desk.store.view(), card.approval_id)
+        assert found is not None
+        assert found.state == "void"
+
+    def test_a_yes_that_the_runtime_forbids_says_why(
+        self, desk: Desk, phone: Principal, order: Callable[..., Effect]
+    ) -> None:
+        effect, card = desk.ask(order())
+        mode = {"backup": "b", "made_at": 0.0, "since": 0.0, "last_event": 0}
+        desk.store.write_now(
+            lambda tx: tx.execute("INSERT INTO meta (key, value) VALUES (?, ?)", (safe_mode.KEY, json.dumps(mode)))
+        )
+        answered = desk.answer(card, phone)
+        assert (answered.result, answered.text) == ("refused", f"Not done: {safe_mode.WORDS}")
+        assert desk.state(effect) is EffectState.REFUSED
 
     def test_a_no_refuses_it(self, desk: Desk, phone: Principal, order: Callable[..., Effect]) -> None:
         effect, card = desk.ask(order())
@@ -250,7 +308,9 @@ class TestLevels:
         effect, card = desk.ask(order(account="robinhood"), "code")
         right = code_of(effect.digest)
         wrong = "0000" if right != "0000" else "1111"
-        assert desk.answer(card, phone).result == "wrong_code", "a tap is not enough"
+        tapped = desk.answer(card, phone)
+        assert tapped.result == "wrong_code", "a tap is not enough"
+        assert "type YES and the four characters on the card" in tapped.text
         assert desk.answer(card, phone, code=wrong).result == "wrong_code"
         assert desk.state(effect) is EffectState.ASKED
         assert desk.answer(card, phone, code=right.lower()).result == "approved"
@@ -273,6 +333,7 @@ class TestLevels:
 
         at_terminal = Turn(sender="owner", channel="terminal", reply_to="terminal:local", kind="message")
         (first, one), (second, two) = (desk.ask(admin(n), "totp", at_terminal) for n in ("a", "b"))
+        assert "type YES and the six digits of your authenticator app" in desk.answer(one, owner).text
         code = totp.code_at(SECRET, int(now.timestamp()) // 30)
         assert desk.answer(one, owner, code="000000" if code != "000000" else "111111").result == "wrong_code"
         assert desk.answer(one, owner, code=code).result == "approved"

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from functools import partial
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retainer.core.effects import Decision, Effect, EffectClass, EffectState, StoredEffect, Turn, Verdict
+from retainer.core.effects import Decision, Effect, EffectClass, EffectState, RepeatClass, Turn, Verdict
 from retainer.core.errors import InvalidInputError, NotFoundError, RefusedError
+from retainer.core.events import NewEvent
+from retainer.core.protocols import Tx
 from retainer.runtime import effects
+from retainer.runtime.inbox import insert_event
 from retainer.runtime.sqlite import SqliteStore
-from retainer.safety import people
+from retainer.safety import audit, people
 from retainer.safety.approvals import Approvals, find
 from retainer.safety.local import LocalStore
 from retainer.safety.pairing import LOCK, normal
@@ -194,6 +199,43 @@ class TestPairing:
         with pytest.raises(RefusedError, match="only shrink"):
             local.write_now(lambda tx: people.shrink(tx, "telegram", "42", "trade", now))
 
+    def test_a_scope_may_be_set_to_what_it_is(self, local: LocalStore, host: Principal, now: datetime) -> None:
+        redeem(local, issue(local, now), now)
+        assert local.write_now(lambda tx: people.shrink(tx, "telegram", "42", "trade", now)).scope == "trade"
+
+    @pytest.mark.parametrize(("channel", "stable_id"), [("", "42"), ("telegram", "")])
+    def test_a_device_needs_a_channel_and_an_id(
+        self, local: LocalStore, host: Principal, now: datetime, channel: str, stable_id: str
+    ) -> None:
+        with pytest.raises(InvalidInputError, match="a channel and a stable id"):
+            local.write_now(lambda tx: people.add_device(tx, channel, stable_id, "chat", now))
+
+    def test_a_new_person_gets_a_number_that_fits_a_line(
+        self, local: LocalStore, host: Principal, now: datetime
+    ) -> None:
+        ann = local.write_now(lambda tx: people.add_device(tx, "telegram", "43", "chat", now, name=" Ann "))
+        assert re.fullmatch(r"p[0-9a-f]{8}", ann.person_id)
+        assert ann.name == "Ann"
+
+    def test_pairing_is_in_the_record_once(self, local: LocalStore, host: Principal, now: datetime) -> None:
+        local.write_now(lambda tx: people.ensure_local_owner(tx, now))
+        paired = [entry for entry in audit.entries(local.view()) if entry.kind == "device.paired"]
+        assert [(entry.ref, entry.data) for entry in paired] == [("terminal:owner", {"scope": "admin"})]
+
+    def test_who_may_approve_is_asked_where_they_were_last_heard_from(
+        self, local: LocalStore, host: Principal, now: datetime
+    ) -> None:
+        def where() -> str | None:
+            return people.approver_address(local.view(), "trade")
+
+        redeem(local, issue(local, now), now + timedelta(seconds=1), "42")
+        redeem(local, issue(local, now), now + timedelta(seconds=2), "43")
+        assert where() == "telegram:43", "never heard from since: the one paired last"
+        local.write_now(lambda tx: people.touch(tx, "telegram", "42", now + timedelta(minutes=1)))
+        assert where() == "telegram:42"
+        redeem(local, issue(local, now), now + timedelta(minutes=2), "44")
+        assert where() == "telegram:44"
+
     def test_unknown_words_are_named(self, local: LocalStore, host: Principal, now: datetime) -> None:
         with pytest.raises(InvalidInputError, match="'root' is not a scope"):
             issue(local, now, scope="root")
@@ -210,6 +252,32 @@ class TestPairing:
         fresh.close()
 
 
+def asked(store: SqliteStore, now: datetime, requester: str, address: str) -> tuple[Approvals, str, str]:
+    """An order that ``requester`` asked for at ``address`` waits for a yes: its approval's number and its key."""
+    approvals = Approvals(lambda _view, _effect, _now: Verdict(Decision.ALLOW))
+
+    def ask(tx: Tx) -> tuple[str, str]:
+        event = NewEvent(
+            source="t", external_id="1", agent="trading", lane="account:paper", kind="request", occurred_at=now
+        )
+        call = Effect(name="o", tool="paper.order", args={}, effect_class=EffectClass.MONEY, queue="account:paper")
+        stored = effects.insert_effect(
+            tx,
+            call,
+            event_seq=insert_event(tx, event, now).seq,
+            lane="account:paper",
+            agent="trading",
+            state=EffectState.ASKED,
+            repeat=RepeatClass.ENFORCED,
+            now=now,
+        )
+        turn = Turn(sender=requester, channel="telegram", reply_to=address, kind="request")
+        return approvals.ask(tx, stored, turn, Verdict(Decision.ASK, "", "tap"), now, personal=True).id, stored.key
+
+    approval_id, key = store.write_now(ask)
+    return approvals, approval_id, key
+
+
 class TestThreat3StolenPhone:
     """Revoked means at once, and what waits at that device dies."""
 
@@ -220,43 +288,72 @@ class TestThreat3StolenPhone:
         assert people.addresses(local.view()) == {"terminal:local"}
         assert redeem(local, issue(local, now), now) == "paired", "a new code brings it back"
 
+    def test_the_other_devices_stay(self, local: LocalStore, host: Principal, now: datetime) -> None:
+        for stable_id in ("42", "43"):
+            redeem(local, issue(local, now), now, stable_id)
+        assert local.write_now(lambda tx: people.revoke(tx, now, channel="telegram", stable_id="42")) == 1
+        assert people.addresses(local.view()) == {"terminal:local", "telegram:43"}
+
+    def test_half_a_device_is_nobody(self, local: LocalStore, host: Principal, now: datetime) -> None:
+        halves: tuple[dict[str, Any], ...] = ({"channel": "telegram"}, {"stable_id": "42"}, {})
+        for half in halves:
+            with pytest.raises(InvalidInputError, match="Say whom to revoke"):
+                local.write_now(partial(people.revoke, now=now, **half))
+
     def test_pending_approvals_of_the_device_die(
         self, store: SqliteStore, owner: Principal, phone: Principal, now: datetime
     ) -> None:
-        from retainer.core.effects import RepeatClass
-        from retainer.core.events import NewEvent
-        from retainer.core.protocols import Tx
-        from retainer.runtime.inbox import insert_event
-
-        approvals = Approvals(lambda _v, _e, _n: Verdict(Decision.ALLOW))
-
-        def ask(tx: Tx) -> tuple[str, StoredEffect]:
-            event = NewEvent(
-                source="t", external_id="1", agent="trading", lane="account:paper", kind="request", occurred_at=now
-            )
-            call = Effect(name="o", tool="paper.order", args={}, effect_class=EffectClass.MONEY, queue="account:paper")
-            stored = effects.insert_effect(
-                tx,
-                call,
-                event_seq=insert_event(tx, event, now).seq,
-                lane="account:paper",
-                agent="trading",
-                state=EffectState.ASKED,
-                repeat=RepeatClass.ENFORCED,
-                now=now,
-            )
-            turn = Turn(sender="owner", channel="telegram", reply_to="telegram:42", kind="request")
-            return approvals.ask(tx, stored, turn, Verdict(Decision.ASK, "", "tap"), now, personal=True).id, stored
-
-        approval_id, stored = store.write_now(ask)
+        approvals, approval_id, key = asked(store, now, "owner", "telegram:42")
         store.write_now(lambda tx: people.revoke(tx, now, channel="telegram", stable_id="42"))
         view = store.view()
         found = find(view, approval_id)
         assert found is not None
         assert found.state == "void"
-        assert effects.by_key(view, stored.key).state is EffectState.REFUSED
+        assert effects.by_key(view, key).state is EffectState.REFUSED
         answer = store.write_now(lambda tx: approvals.answer(tx, approval_id, True, owner, None, now))
         assert answer.result == "already"
+
+    @pytest.mark.parametrize(("devices", "state"), [(["43"], "void"), (["43", "44"], "pending")])
+    def test_what_somebody_asked_of_another_dies_with_their_last_device(
+        self, store: SqliteStore, owner: Principal, phone: Principal, now: datetime, devices: list[str], state: str
+    ) -> None:
+        guest: str | None = None
+        for stable_id in devices:
+            guest = store.write_now(
+                partial(
+                    people.add_device,
+                    channel="telegram",
+                    stable_id=stable_id,
+                    scope="propose",
+                    now=now,
+                    person_id=guest,
+                )
+            ).person_id
+        assert guest is not None
+        _, approval_id, _ = asked(store, now, guest, "telegram:43")
+        found = find(store.view(), approval_id)
+        assert found is not None
+        assert found.address != "telegram:43", "who may not approve is not asked"
+        store.write_now(lambda tx: people.revoke(tx, now, channel="telegram", stable_id="43"))
+        found = find(store.view(), approval_id)
+        assert found is not None
+        assert found.state == state
+
+    def test_a_person_who_lost_a_device_is_paired_again_one_who_was_revoked_is_not(
+        self, local: LocalStore, host: Principal, now: datetime
+    ) -> None:
+        ann = local.write_now(lambda tx: people.add_device(tx, "telegram", "43", "chat", now, name="Ann")).person_id
+
+        def pair() -> Principal:
+            return local.write_now(lambda tx: people.add_device(tx, "telegram", "43", "chat", now, person_id=ann))
+
+        device: dict[str, Any] = {"channel": "telegram", "stable_id": "43"}
+        for which in (device, {"person_id": ann, **device}, {"person_id": ann, "channel": "telegram"}):
+            assert local.write_now(partial(people.revoke, now=now, **which)) == 1
+            assert pair().person_id == ann
+        assert local.write_now(lambda tx: people.revoke(tx, now, person_id=ann)) == 1
+        with pytest.raises(NotFoundError, match="no person"):
+            pair()
 
     def test_revoking_a_person_takes_all_their_devices(self, local: LocalStore, host: Principal, now: datetime) -> None:
         code = local.write_now(lambda tx: people.issue_code(tx, "telegram", "chat", now, person_id=NEW_PERSON))

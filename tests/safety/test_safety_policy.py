@@ -17,7 +17,7 @@ from retainer.core.effects import Decision, Effect, EffectClass, Turn
 from retainer.core.labels import OWNER, TRUSTED, UNTRUSTED, Label, Trust, join
 from retainer.safety.limits import Limits
 from retainer.safety.mandate import Mandate
-from retainer.safety.policy import Facts, check
+from retainer.safety.policy import Facts, check, rate_reason
 
 NOW = datetime(2026, 11, 2, tzinfo=UTC)
 OWNERS = Turn(
@@ -199,6 +199,32 @@ class TestOrders:
         assert check(order(), BAR, paused).decision is Decision.DENY
         assert check(order(increases_exposure=None), BAR, paused).decision is Decision.DENY
         assert check(order(side="sell", increases_exposure=False), BAR, paused).decision is Decision.ALLOW
+
+    @pytest.mark.parametrize(
+        ("args", "turn", "control", "expected"),
+        [
+            ({"increases_exposure": False}, OWNERS, "running", "allow"),
+            ({"increases_exposure": False}, OWNERS, "stopped", "allow"),
+            ({"increases_exposure": False}, OWNERS, "paused", "allow"),
+            ({"increases_exposure": False}, TAINTED, "running", "ask"),
+            ({"increases_exposure": True}, OWNERS, "running", "ask"),
+            ({"increases_exposure": True}, OWNERS, "stopped", "deny"),
+            ({"increases_exposure": False, "protective": True}, OWNERS, "running", "ask"),
+            ({"increases_exposure": False, "protective": "yes"}, OWNERS, "stopped", "deny"),
+        ],
+    )
+    def test_a_cancellation_runs_unasked_only_if_it_lowers_exposure_and_takes_no_protection_away(
+        self, order: Callable[..., Effect], args: dict[str, object], turn: Turn, control: str, expected: str
+    ) -> None:
+        assert check(order(action="cancel", **args), turn, replace(PERSON, control=control)).decision.value == expected
+
+    def test_facts_nobody_gathered_count_as_nothing_used(self, order: Callable[..., Effect]) -> None:
+        once = Limits(effects_per_hour=1, approvals_per_hour=1, own_approvals_per_hour=1)
+        assert check(NOTE, OWNERS, Facts(person=True, scope="trade", limits=once)).decision is Decision.ALLOW
+        assert check(order(), OWNERS, Facts(person=True, scope="trade", limits=once)).decision is Decision.ASK
+        assert rate_reason(Facts(limits=Limits(orders_per_minute=1, orders_per_day=1)), own=True) == ""
+        day = Facts(mandate=replace(MANDATE, daily_cap=Decimal(30_000)))
+        assert check(order(notional="30000.00"), BAR, day).decision is Decision.ALLOW
 
     @pytest.mark.parametrize(
         ("facts", "allowed"),

@@ -9,7 +9,16 @@ import pytest
 
 from retainer.trading.kernels import apply_accept, cancel, price_order, risk
 from retainer.trading.limits import Reason
-from retainer.trading.risk import LiveFacts, RiskManager, codes, verdict_words, words_of
+from retainer.trading.risk import (
+    LiveFacts,
+    RiskManager,
+    approval_words,
+    codes,
+    money,
+    read_order,
+    verdict_words,
+    words_of,
+)
 from retainer.trading.state import AccountState, ProposedOrder
 from retainer.trading.units import DAY_NS, MINUTE_NS, to_units
 
@@ -203,6 +212,99 @@ def test_facts_outside_the_account(desk: Any) -> None:
         assert verdict.words[0]
     assert manager.validate_risk(buy(state, 5), state, facts=LiveFacts(quote_age_seconds=-3)).reasons == ("quote_age",)
     assert manager.validate_risk(buy(state, 5), state, facts=LiveFacts(client_id="x", quote_age_seconds=15)).ok
+
+
+def test_the_edges_of_facts_outside_the_account(desk: Any) -> None:
+    state, manager = desk.account(AAPL=100), RiskManager()
+
+    def reasons(**facts: Any) -> tuple[str, ...]:
+        return manager.validate_risk(buy(state, 5), state, facts=LiveFacts(**facts)).reasons
+
+    assert reasons(quote_age_seconds=-2.0) == ()
+    assert reasons(quote_age_seconds=-2.1) == ("quote_age",)
+    assert reasons(client_id="") == ("client_id",)
+    assert reasons(rejects_in_a_row=2) == ()
+    assert reasons(rejects_in_a_row=3) == ("rejects",)
+    assert reasons(max_rejects_in_a_row=1) == ()
+    assert reasons(stopped=True, halted=True, market_open=False) == ("market_closed", "stopped", "halted")
+
+
+def test_a_verdict_that_passes_has_no_bits_and_one_that_does_not_has_those_of_its_reasons(desk: Any) -> None:
+    state, manager = desk.account(AAPL=100), RiskManager()
+    assert manager.validate_risk(buy(state, 5), state).bits == 0
+    assert manager.validate_risk(buy(state, 301), state).bits == Reason.ORDER_VALUE
+
+
+def test_loose_prices_are_read_in_the_units_of_the_kernel(desk: Any) -> None:
+    """Prices in ten-thousandths of a dollar, a trail in millionths of the price; what cannot be read is 0."""
+    state = desk.holding("AAPL", 10, 100)
+    raw = {"symbol": "AAPL", "side": "sell", "quantity": 1_000_000_000, "type": "stop_limit", "stop": "95.5"}
+    order, bits_ = read_order({**raw, "limit": 95, "strategy": "trend"}, state)
+    assert (order.quantity, order.stop, order.limit, order.trail, bits_) == (1_000_000_000, 955_000, 950_000, None, 0)
+    assert (order.side, order.type, order.strategy, order.notional) == ("sell", "stop_limit", "trend", 10**13)
+    trailing, bits_ = read_order({**raw, "type": "trailing", "stop": None, "trail": 0.05}, state)
+    assert (trailing.trail, bits_) == (50_000, 0)
+    unread, bits_ = read_order({**raw, "limit": "cheap"}, state)
+    assert (unread.limit, unread.stop, bits_) == (0, 955_000, Reason.BAD_NUMBER)
+    assert read_order({**raw, "quantity": 1_000_000_001}, state)[0].quantity == 0
+    assert read_order({**raw, "limit": float("nan"), "side": "hold"}, state)[1] == Reason.BAD_NUMBER | Reason.BAD_KIND
+
+
+def test_the_words_of_a_yes_say_what_was_compared(desk: Any) -> None:
+    state = desk.holding("AAPL", 10, 100)
+    words = RiskManager().validate_risk(sell(state, 4), state).words
+    assert words == ("Within limits: it sells 4 of 10 AAPL, 6 stay.",)
+    halves = replace(desk.limits, order_bps=3_050)
+    bought = RiskManager(halves).validate_risk(buy(state, 3), state)
+    assert bought.words == (
+        "Within limits: $300.00 is 0.3% of the account (30.5 % allowed per order), and cash covers it.",
+    )
+    nothing, a_cent = replace(state, cash=-100_000), replace(state, cash=-99_999)
+    assert approval_words(buy(state, 1), nothing, desk.limits).startswith("Within limits: $100.00 is all of the")
+    assert approval_words(buy(state, 1), a_cent, desk.limits).startswith("Within limits: $100.00 is 1000000.0% of the")
+
+
+def test_the_words_of_a_no_hold_its_figures(desk: Any) -> None:
+    state = desk.holding("AAPL", 10, 100, IBM=50)
+    state = apply_accept(state, desk.order("AAPL", "sell", 6, day=2))
+    state = apply_accept(state, desk.order("AAPL", "buy", 3, day=2))
+    state = apply_accept(state, desk.order("IBM", "buy", 2, day=2))
+    limits = replace(desk.limits, symbols=(), volume_ppm=12_500, order_cents=123_450, round_trips=2)
+    order = replace(sell(state, 5), type="limit", limit=to_units(80))
+    short = replace(state, cash=-3_100_000, day_equity=10_000_000, peaks=((1, 0),))
+    told = {
+        reason: words_of(reason, limits, order, short if reason in {Reason.DAILY_LOSS, Reason.DRAWDOWN} else state)[0]
+        for reason in (
+            Reason.SYMBOL,
+            Reason.SHORT,
+            Reason.COLLAR,
+            Reason.ORDER_CAP,
+            Reason.VOLUME,
+            Reason.DAILY_LOSS,
+            Reason.DRAWDOWN,
+            Reason.ROUND_TRIPS,
+        )
+    }
+    assert told == {
+        Reason.SYMBOL: "Only nothing may be traded (not AAPL).",
+        Reason.SHORT: (
+            "There are not enough shares to sell, and nothing is sold short "
+            "(10 held, 6 of them in waiting orders, 5 wanted)."
+        ),
+        Reason.COLLAR: "The limit is more than 5 % on the wrong side of the last price ($80.00 against $100.00).",
+        Reason.ORDER_CAP: "One order may be at most $1,234.50 (this is $500.00).",
+        Reason.VOLUME: (
+            "One order may be at most 1.25 % of the volume that usually trades in a session (5 wanted, 1,000 usual)."
+        ),
+        Reason.DAILY_LOSS: ("The account lost more than 3 % since the close before: only sells (it lost 130.0%)."),
+        Reason.DRAWDOWN: (
+            "The account is more than 20 % below its highest value of 90 days: only sells (it is everything below)."
+        ),
+        Reason.ROUND_TRIPS: "One symbol may be bought and sold at most 2 times in one session.",
+    }
+    no_limit = words_of(Reason.COLLAR, limits, replace(order, limit=None), state)[0]
+    assert no_limit.endswith("($0.00 against $100.00).")
+    assert (money(0), money(-1), money(123_456)) == ("$0.00", "-$0.01", "$1,234.56")
 
 
 def test_every_reason_has_words_and_a_code(desk: Any) -> None:
