@@ -34,13 +34,18 @@ from types import ModuleType
 import pytest
 from rich.progress import Progress
 
+from retainer.trading.kernel import layout
+
 ROOT = Path(__file__).resolve().parents[1]
 SAFETY = "tests/safety/test_safety_"
 TARGETS: dict[str, tuple[str, ...]] = {
     "retainer.safety.policy": ("policy", "guard", "runtime", "threats"),
     "retainer.safety.identity": ("people", "approvals", "guard", "threats"),
     "retainer.safety.approvals": ("approvals", "guard", "threats"),
-    "retainer.trading.kernel.judge": ("tests/trading_engine/test_trading_engine_risk.py",),
+    "retainer.trading.kernel.judge": (
+        "tests/trading_engine/test_trading_engine_judge.py",
+        "tests/trading_engine/test_trading_engine_risk.py",
+    ),
     "retainer.trading.risk": ("tests/trading_engine/test_trading_engine_risk.py",),
 }
 SWAPS: dict[type[ast.AST], type[ast.AST]] = {
@@ -130,7 +135,7 @@ def _set(field: str, other: type[ast.AST], index: int | None) -> Callable[[ast.A
 
 
 def mutants(module: str) -> Iterator[Mutant]:
-    """Every mutant of a module; annotations, assertions and texts are left alone."""
+    """Every mutant of a module; annotations, assertions, texts and what would change nothing are left alone."""
     tree = ast.parse(_path(module).read_text(encoding="utf-8"))
     skipped = {id(inner) for node in ast.walk(tree) if isinstance(node, ast.Assert) for inner in ast.walk(node)}
     for node in ast.walk(tree):
@@ -139,13 +144,19 @@ def mutants(module: str) -> Iterator[Mutant]:
                 skipped |= {id(inner) for inner in ast.walk(part)}
     nodes = list(ast.walk(tree))
     for index, node in enumerate(nodes):
-        if id(node) in skipped:
+        if id(node) in skipped or _same(node):
             continue
         for what, change in changes(node):
             changed = copy.deepcopy(tree)
             change(list(ast.walk(changed))[index])
             ast.fix_missing_locations(changed)
             yield Mutant(module, getattr(node, "lineno", 0), what, ast.unparse(changed))
+
+
+def _same(node: ast.AST) -> bool:
+    """``p + QUANTITY`` where that column is number 0: taking it away instead names the same place."""
+    adds = isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add)
+    return adds and isinstance(node.right, ast.Name) and vars(layout).get(node.right.id) == 0  # type: ignore[attr-defined]  # a BinOp
 
 
 def _parts(value: object) -> list[ast.AST]:
