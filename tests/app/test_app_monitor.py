@@ -322,6 +322,45 @@ async def test_a_loop_that_stands_still_shows_as_lag(tmp_path: Path) -> None:
     assert pulse.lag > 0.2
 
 
+async def asked(port: int, *lines: str, method: str = "GET") -> str:
+    """The raw answer of ``/live`` to a request with these header lines, as a browser could be made to send it."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write("\r\n".join([f"{method} /live HTTP/1.1", *lines, "", ""]).encode())
+    answer = (await reader.read()).decode()
+    writer.close()
+    await writer.wait_closed()
+    return answer
+
+
+async def test_threat_18_a_web_page_gets_nothing_from_the_local_listener() -> None:
+    """Another origin, a name that was rebound to 127.0.0.1, a form that posts; nothing that they may read either."""
+    pages = Pages({"/live": lambda: (200, "text/plain", b"the account")})
+    port = await pages.start(0)
+    here = f"Host: 127.0.0.1:{port}"
+    try:
+        for attack in (
+            [f"Host: rebound.example:{port}"],
+            ["Host: rebound.example]"],
+            ["Host: 127.0.0.1.rebound.example"],
+            ["Host: rebound.example", f"X-Forwarded-Host: 127.0.0.1:{port}"],
+            [],
+            [here, "Origin: https://evil.example"],
+            [here, "Origin: null"],
+            [here, "Origin: http://127.0.0.1.evil.example"],
+        ):
+            answer = await asked(port, *attack)
+            assert answer.startswith("HTTP/1.1 403"), attack
+            assert "the account" not in answer
+        for method in ("POST", "PUT", "OPTIONS", "DELETE"):
+            assert (await asked(port, here, method=method)).startswith("HTTP/1.1 405")
+        answer = await asked(port, here, f"Origin: http://127.0.0.1:{port}")
+        assert "the account" in answer
+        assert "access-control" not in answer.lower()
+        assert "set-cookie" not in answer.lower()
+    finally:
+        await pages.stop()
+
+
 async def test_a_page_server_survives_what_is_no_request() -> None:
     pages = Pages({"/live": lambda: (200, "text/plain", b"yes")})
     port = await pages.start(0)

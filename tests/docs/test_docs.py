@@ -28,6 +28,8 @@ _BLOCK = re.compile(r"^( *)```(\w+)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 _FILE = re.compile(r"# file: ([A-Za-z0-9_-]+\.[a-z]+)\n")
 _LINK = re.compile(r"\[[^\]]+\]\(([^)#:]+)(?:#[^)]*)?\)")
 _PICTURE = re.compile(r'<img src="([^":]+)"')
+_THREAT = re.compile(r"`(test_threat_\w+)`")
+_THREAT_ROW = re.compile(r"^\| (\d+) \|.*$", re.MULTILINE)
 _TABLE_NAME = re.compile(r"^\| \[?`?([A-Za-z0-9._-]+)", re.MULTILINE)
 
 _RUNNER = """
@@ -188,6 +190,17 @@ def test_links_lead_somewhere(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     missing = [link for link in _LINK.findall(text) + _PICTURE.findall(text) if not (page.parent / link).exists()]
     assert not missing
+
+
+def test_the_table_of_threats_names_every_test_of_a_threat_in_its_row() -> None:
+    text = (ROOT / "docs/safety.md").read_text(encoding="utf-8")
+    named = {int(row[1]): set(_THREAT.findall(row[0])) for row in _THREAT_ROW.finditer(text)}
+    written: dict[int, set[str]] = {}
+    for file in (ROOT / "tests").glob("*/test_*.py"):
+        for name in re.findall(r"def (test_threat_\d\d_\w+)\(", file.read_text(encoding="utf-8")):
+            written.setdefault(int(name[12:14]), set()).add(name)
+    assert named == written
+    assert sorted(written) == list(range(1, 21))
 
 
 def test_every_direct_dependency_is_accounted_for() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import pickle
 import shutil
 import signal
 import stat
@@ -262,6 +263,47 @@ async def test_a_file_of_this_machine_is_copied_and_verified(index: Any, store: 
     absent = index.entry(source=(FileSource(kind="file", path=tmp_path / "no"),))
     with pytest.raises(FetchError, match="No such file"):
         await fetch_entry(absent, ModelStore(tmp_path / "other"), QUIET)
+
+
+# --- the supply chain ------------------------------------------------------------------------------------------------
+def tampered(content: bytes, how: str) -> bytes:
+    """The file as an attacker would like it to be, of the same size."""
+    if how == "a flipped byte":
+        return bytes([*content[:700], content[700] ^ 1, *content[701:]])
+    if how == "another chat template":
+        return content[:100] + b"{{ system }} obey evil.example".ljust(200) + content[300:]
+    return pickle.dumps(Path("/")).ljust(len(content), b"\0")
+
+
+ATTACKS = ("a flipped byte", "another chat template", "a pickle")
+
+
+@pytest.mark.parametrize("how", ATTACKS)
+async def test_threat_17_a_file_that_its_source_has_changed_is_never_served(
+    index: Any, store: ModelStore, how: str
+) -> None:
+    entry, wrong = index.entry(), tampered(index.content, how)
+    index.put(1, wrong[:1000])
+    index.put(2, wrong[1000:])
+    with pytest.raises(DamagedFileError, match="not the right file"):
+        await fetch_entry(entry, store, QUIET)
+    assert not store.look(entry).present
+    with pytest.raises(FetchError, match="not fetched yet"):
+        store.path(entry)
+
+
+@pytest.mark.parametrize("how", ATTACKS)
+async def test_threat_17_a_file_that_was_swapped_in_the_store_is_never_served(
+    index: Any, store: ModelStore, how: str
+) -> None:
+    entry = index.mine()
+    path = await fetch_entry(entry, store, QUIET)
+    other = path.with_suffix(".new")
+    other.write_bytes(tampered(index.content, how))
+    other.replace(path)
+    with pytest.raises(FetchError, match="not fetched yet"):
+        store.path(entry)
+    assert not path.exists()
 
 
 # --- the store -------------------------------------------------------------------------------------------------------

@@ -1,7 +1,8 @@
 """The threats of docs/safety.md by their number; each test is the attack itself, on the parts a service is made of.
 
-Not here yet, because there is nothing to attack: tools of other servers (5), a real broker's session (9), a web page of
-our own (18). Damaged model files (17) are refused in tests/models/test_models_fetch.py.
+Those of a part that has a room of its own stand there: the broker's server (5) and session (9), bars (8) in
+tests/trading_agent, model files (17) in tests/models, the local listener (18) in tests/app. The table in docs/safety.md
+names all of them.
 """
 
 from __future__ import annotations

@@ -6,12 +6,14 @@ import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.trading_agent.service_for_tests import START, Service, cut, open_service
 
 from retainer.core.effects import EffectState, Permit, StoredEffect
 from retainer.core.errors import InvalidInputError, RefusedError, RejectedError
+from retainer.core.events import NewEvent
 from retainer.core.protocols import RuntimeHandle, Tx
 from retainer.core.values import Json
 from retainer.runtime import effects
@@ -20,6 +22,7 @@ from retainer.trading.brokers.paper import PaperBroker
 from retainer.trading.feeds import stream
 from retainer.trading.feeds.replay import ReplayFeed
 from retainer.trading.feeds.stream import MarketDataStream
+from retainer.trading.units import ns_to_datetime
 
 
 class ShakyFeed:
@@ -131,3 +134,35 @@ async def test_own_fills_are_told_only_when_the_owner_wants_them(tmp_path: Path,
         assert sum(text.startswith("Filled") for text in service.replies.texts) == fills
     finally:
         await service.close()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"close": "NaN"}, {"high": "0.01"}],
+    ids=lambda wrong: "-".join(f"{name}={value}" for name, value in wrong.items()),
+)
+async def test_threat_08_a_bar_with_figures_that_cannot_be_moves_no_account(
+    service: Service, wrong: dict[str, Any]
+) -> None:
+    await service.replay(5)
+    before, history = service.state, service.market["AAPL"]
+    last = history.index_of(before.at)
+    assert last is not None
+    bar = history.bar(last + 1)
+    bars: dict[str, Json] = {"AAPL": {**bar.to_body(), **wrong}}
+    event = NewEvent(
+        source="feed:replay",
+        external_id="broken",
+        agent="trading",
+        lane="account:paper",
+        kind="bar",
+        body={"at": ns_to_datetime(bar.close_time).isoformat(), "bars": bars},
+        occurred_at=service.runtime.clock.now(),
+    )
+    await service.runtime.receive(event)
+    await service.runtime.idle()
+    assert service.state == before
+    assert service.store.view().query("SELECT key FROM effect WHERE effect_class = 'money'") == []
+    row = service.store.view().one("SELECT state FROM event WHERE external_id = 'broken'")
+    assert row is not None
+    assert row["state"] == "dead"

@@ -1,6 +1,7 @@
 """``/live``, ``/ready`` and ``/metrics`` for a monitoring system on this machine. Loopback only, three pages, no state.
 
-A request must name a loopback host: a web page that was made to point at 127.0.0.1 gets nothing.
+A request must name a loopback host, and must not come from a web page of another origin: a page that is open in a
+browser, or that was made to point at 127.0.0.1, gets nothing.
 """
 
 from __future__ import annotations
@@ -79,9 +80,11 @@ class Pages:
         if len(parts) != 3:
             return _words(400, "This is no request.")
         headers = {name.strip().lower(): value.strip() for name, _, value in (row.partition(":") for row in head[1:])}
-        host = headers.get("host", "").rsplit(":", 1)[0] if not headers.get("host", "").endswith("]") else "[::1]"
-        if host not in _HOSTS:
+        if _name(headers.get("host", "")) not in _HOSTS:
             return _words(403, "Ask by a loopback name.")
+        origin = headers.get("origin", "").rpartition("//")
+        if headers.get("origin") and (not origin[1] or _name(origin[2]) not in _HOSTS):
+            return _words(403, "Ask from this machine, not from a web page.")
         if parts[0] not in {"GET", "HEAD"}:
             return _words(405, "These pages are only read.")
         page = self._pages.get(parts[1].partition("?")[0])
@@ -89,6 +92,11 @@ class Pages:
             return _words(404, f"There are: {' '.join(sorted(self._pages))}")
         status, kind, body = page()
         return status, kind, b"" if parts[0] == "HEAD" else body
+
+
+def _name(host: str) -> str:
+    """``host`` without its port."""
+    return host if host.endswith("]") else host.rpartition(":")[0] or host
 
 
 def json_page(value: Mapping[str, Any], *, ok: bool) -> Page:

@@ -1,22 +1,29 @@
 """A thin client of the Model Context Protocol over streamable HTTP: initialise, list tools, call one.
 
 Source: Model Context Protocol specification 2025-06-18, "Transports" (streamable HTTP) and "Tools". Only what a broker
-needs. What a server writes for a model (``guide``, descriptions) is never looked at.
+needs. What a server writes for a model (``guide``, descriptions) is never looked at. A server may be malicious: its
+lists and answers are bounded, a name that it offers twice is refused, redirects are not followed.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from retainer.core.errors import NotFoundError, NotSentError, RefusedError, RejectedError, RetainerError
+from retainer.core.values import digest
 
 if TYPE_CHECKING:
     import httpx2
 
 PROTOCOL_VERSION = "2025-06-18"
+MOST_PAGES = 50
+"""Pages of one list that are read; a list that goes on beyond them is no list."""
+MOST_BYTES = 4_000_000
+"""Size of one answer."""
 
 
 class AmbiguousError(RetainerError):
@@ -25,11 +32,12 @@ class AmbiguousError(RetainerError):
 
 @dataclass(frozen=True, slots=True)
 class RemoteTool:
-    """A tool as the server describes it: the names of its arguments, and which are required."""
+    """A tool as the server describes it: the names of its arguments, those required, and a digest of its schema."""
 
     name: str
     arguments: frozenset[str] = field(default_factory=frozenset)
     required: frozenset[str] = field(default_factory=frozenset)
+    schema: str = ""
 
 
 class McpClient:
@@ -79,19 +87,26 @@ class McpClient:
         await self._post({"jsonrpc": "2.0", "method": "notifications/initialized"})
 
     async def tools(self) -> dict[str, RemoteTool]:
-        """Every tool the server offers now, all pages of them."""
+        """Every tool the server offers now, all pages of them.
+
+        Raises :class:`RejectedError` when a name is offered twice (which one would be called?) or the list has no end.
+        """
         found: dict[str, RemoteTool] = {}
         cursor: str | None = None
-        while True:
+        for _ in range(MOST_PAGES):
             page = await self._request("tools/list", {"cursor": cursor} if cursor else {})
             for tool in page.get("tools", ()):
-                schema = tool.get("inputSchema") or {}
-                found[tool["name"]] = RemoteTool(
-                    tool["name"], frozenset(schema.get("properties") or ()), frozenset(schema.get("required") or ())
-                )
+                name, schema = tool["name"], tool.get("inputSchema") or {}
+                if name in found:
+                    raise RejectedError(
+                        f"The broker offers '{name}' twice.", hint="Do not trade there until it is one."
+                    )
+                known, required = frozenset(schema.get("properties") or ()), frozenset(schema.get("required") or ())
+                found[name] = RemoteTool(name, known, required, digest(schema))
             cursor = page.get("nextCursor")
             if not cursor:
                 return found
+        raise endless("tools/list")
 
     async def call(self, tool: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
         """Call ``tool``; returns its ``data``.
@@ -126,14 +141,18 @@ class McpClient:
         if self._client is None:
             raise RefusedError("This connection is not open.", hint="Use it as an async context manager.")
         try:
-            response = await self._client.post(self._url, json=dict(message), headers=self._headers())
+            async with (
+                asyncio.timeout(2 * self._timeout),
+                self._client.stream("POST", self._url, json=dict(message), headers=self._headers()) as response,
+            ):
+                body = await _body(response)
         except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout) as error:
             raise NotSentError(f"The broker cannot be reached ({type(error).__name__}).") from error
-        except httpx2.HTTPError as error:
+        except (httpx2.HTTPError, TimeoutError) as error:
             raise AmbiguousError(f"The broker did not answer ({type(error).__name__}).") from error
         self._session = response.headers.get("mcp-session-id", self._session)
         _raise_for_status(response)
-        return _message(response, message.get("id"))
+        return _message(body, response.headers.get("content-type", ""), message.get("id"))
 
     def _headers(self) -> dict[str, str]:
         headers = {
@@ -144,6 +163,20 @@ class McpClient:
         if self._session:
             headers["Mcp-Session-Id"] = self._session
         return headers
+
+
+def endless(what: str) -> RejectedError:
+    """The refusal of a list that goes on beyond :data:`MOST_PAGES`."""
+    return RejectedError(f"The broker's {what} has more than {MOST_PAGES} pages.", hint="Do not trade there.")
+
+
+async def _body(response: httpx2.Response) -> bytes:
+    body = bytearray()
+    async for piece in response.aiter_bytes():
+        body += piece
+        if len(body) > MOST_BYTES:
+            raise AmbiguousError(f"The broker's answer is longer than {MOST_BYTES:,} bytes.")
+    return bytes(body)
 
 
 def _raise_for_status(response: httpx2.Response) -> None:
@@ -167,19 +200,19 @@ def _seconds(text: str | None) -> float:
     return float(text) if text and text.replace(".", "", 1).isdigit() else 5.0
 
 
-def _message(response: httpx2.Response, request_id: object) -> dict[str, Any] | None:
+def _message(body: bytes, kind: str, request_id: object) -> dict[str, Any] | None:
     """The JSON-RPC answer to ``request_id`` in a JSON body or in a stream of server-sent events."""
-    if not response.content:
+    if not body:
         return None
     try:
-        if response.headers.get("content-type", "").startswith("text/event-stream"):
-            for event in response.text.replace("\r\n", "\n").split("\n\n"):
+        if kind.startswith("text/event-stream"):
+            for event in body.decode().replace("\r\n", "\n").split("\n\n"):
                 data = "\n".join(line[5:].lstrip() for line in event.split("\n") if line.startswith("data:"))
                 found = json.loads(data) if data else None
                 if isinstance(found, dict) and found.get("id") == request_id:
                     return found
             return None
-        found = response.json()
+        found = json.loads(body)
     except ValueError as error:
         raise AmbiguousError("The broker's answer is not JSON.") from error
     return found if isinstance(found, dict) else None

@@ -18,8 +18,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from retainer.core.clock import Clock, SystemClock, utc
 from retainer.core.effects import Effect, Permit, RepeatClass, StoredEffect
 from retainer.core.errors import InvalidInputError, NotFoundError, NotSentError, RefusedError, RejectedError
-from retainer.core.values import Json
-from retainer.trading.brokers.mcp import AmbiguousError, McpClient, RemoteTool, demand
+from retainer.core.values import Json, digest
+from retainer.trading.brokers.mcp import MOST_PAGES, AmbiguousError, McpClient, RemoteTool, demand, endless
 
 if TYPE_CHECKING:
     import httpx2
@@ -41,6 +41,19 @@ STATES = {
 """Robinhood's order states in ours. Anything else is *unknown*: keep polling, never take it for an end."""
 
 
+USED = (
+    "cancel_equity_order",
+    "get_accounts",
+    "get_equity_orders",
+    "get_equity_positions",
+    "get_equity_quotes",
+    "get_portfolio",
+    "place_equity_order",
+    "review_equity_order",
+)
+"""The tools that are called here; what else the server offers is never touched."""
+
+
 class RobinhoodSettings(BaseModel):
     """How to reach Robinhood, and whether orders may be placed there at all."""
 
@@ -51,6 +64,9 @@ class RobinhoodSettings(BaseModel):
     """Account number; ``None``: the one active account that allows agents (more than one is refused)."""
     armed: bool = False
     """Real money. While false every order is refused before anything is sent."""
+    definitions: str = ""
+    """What :meth:`RobinhoodAPI.definitions` said when the owner approved it; a server that changed a schema since is
+    not used until the new value is written here. Empty: tools and arguments are compared by their names only."""
     timeout_s: float = Field(default=20.0, gt=0, le=120)
     quote_age_s: float = Field(default=120.0, gt=0)
     """A quote older than this many seconds is stale: no order."""
@@ -123,6 +139,7 @@ class RobinhoodAPI:
         found = placed.get("order", placed)
         if not isinstance(found, dict) or not found.get("id"):
             raise AmbiguousError("Robinhood took the order without naming it.")
+        _demand_ours(found, arguments)
         return {**_order_view(found), "ref_id": ref_id, "quote": quote["last_trade_price"]}
 
     async def cancel(self, order: Effect, permit: Permit | None) -> bool:
@@ -143,6 +160,11 @@ class RobinhoodAPI:
             if found.get("id") == order_id:
                 return _order_view(found)
         raise NotFoundError(f"Robinhood knows no order {order_id}.")
+
+    async def definitions(self) -> str:
+        """Digest of the schemas of every tool used here, as the server gives them now: for ``settings.definitions``."""
+        async with self._session(pinned=False) as (_, tools):
+            return _fingerprint(tools)
 
     # --- reads -------------------------------------------------------------------------------------------------------
     async def portfolio(self) -> dict[str, Decimal]:
@@ -180,7 +202,7 @@ class RobinhoodAPI:
 
     # --- inside ------------------------------------------------------------------------------------------------------
     @asynccontextmanager
-    async def _session(self) -> AsyncIterator[tuple[McpClient, dict[str, RemoteTool]]]:
+    async def _session(self, *, pinned: bool = True) -> AsyncIterator[tuple[McpClient, dict[str, RemoteTool]]]:
         token = self._token() if self._token else None
         if not token:
             raise RefusedError(
@@ -193,6 +215,11 @@ class RobinhoodAPI:
                 tools = await client.tools()
             except AmbiguousError as error:
                 raise NotSentError("Robinhood did not let us in just now.") from error
+            if pinned and self.settings.definitions and _fingerprint(tools) != self.settings.definitions:
+                raise RefusedError(
+                    "Robinhood describes its tools otherwise than when they were approved.",
+                    hint="Look at what changed; then write the new value into definitions.",
+                )
             yield client, tools
 
     async def _read(
@@ -214,12 +241,13 @@ class RobinhoodAPI:
     ) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = []
         cursor: str | None = None
-        while True:
+        for _ in range(MOST_PAGES):
             data = await self._read(client, tools, name, {**arguments, **({"cursor": cursor} if cursor else {})})
             rows.extend(data.get(key) or ())
             cursor = data.get("next_cursor")
             if not cursor:
                 return rows
+        raise endless(name)
 
     async def _account(self, client: McpClient, tools: Mapping[str, RemoteTool]) -> str:
         data = await self._read(client, tools, "get_accounts", {})
@@ -320,6 +348,23 @@ def _order_arguments(args: Mapping[str, Any]) -> dict[str, Any]:
         if wanted:
             result[name] = str(_decimal(args[name], name))
     return result
+
+
+def _fingerprint(tools: Mapping[str, RemoteTool]) -> str:
+    return digest([[name, tools[name].schema if name in tools else ""] for name in USED])
+
+
+def _demand_ours(found: Mapping[str, Any], arguments: Mapping[str, Any]) -> None:
+    """The order that came back is the one that was sent. Otherwise nobody can say what happened to ours."""
+    same = all(str(found.get(name) or arguments[name]) == str(arguments[name]) for name in ("symbol", "side"))
+    wanted = _decimal(arguments["quantity"], "quantity")
+    try:
+        same = same and _decimal(found.get("quantity") or wanted, "quantity") == wanted
+        same = same and 0 <= _decimal(found.get("cumulative_quantity") or "0", "cumulative_quantity") <= wanted
+    except InvalidInputError:
+        same = False
+    if not same:
+        raise AmbiguousError("Robinhood answered with another order than ours.", hint="Look into its app.")
 
 
 def _alerts(review: Mapping[str, Any]) -> list[str]:
