@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import re
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -19,6 +20,7 @@ from retainer.core.protocols import IncomingMessage, OutgoingMessage, Receive
 from retainer.core.values import Json
 from retainer.runtime.control import read_control
 from retainer.runtime.effects import in_state, select_effects
+from retainer.safety.limits import Limits
 from retainer.safety.people import add_device, counts, identify, issue_code
 
 _IDS = itertools.count(1)
@@ -260,3 +262,22 @@ async def test_a_bridge_that_fails_is_started_again_and_its_health_says_so(h: Ho
     assert h.hub.health()["broken"]["ok"] is True
     with pytest.raises(InvalidInputError):
         h.hub.add(Broken())
+
+
+async def test_a_restart_does_not_forget_how_much_somebody_has_just_said(tmp_path: Path) -> None:
+    few = Limits(messages_per_minute=3)
+    async with house(tmp_path, limits=few) as h:
+        for n in range(3):
+            await h.hub.receive(said(f"m{n}"))
+        await h.runtime.idle()
+    async with house(tmp_path, limits=few) as h:
+        await h.hub.receive(said("one more"))
+        await h.hub.receive(said("and another"))
+        await h.hub.receive(said("stop"))
+        texts = await replies(h)
+        assert [text for text in texts if text.startswith("re ")] == ["re m0", "re m1", "re m2"]
+        [notice] = [text for text in texts if "left out" in text]
+        assert re.fullmatch(
+            r"I take 3 messages a minute and left out the latest ones; go on in \d\d? seconds\.", notice
+        )
+        assert read_control(h.store.view()).stopped

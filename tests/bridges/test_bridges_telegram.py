@@ -479,5 +479,5 @@ async def test_too_many_messages_get_one_polite_notice(server: FakeTelegram, tmp
         await server.say("stop")
         await server.wait_text("did stop")
         await settled(h)
-        assert sum("faster than I can answer" in text for text in server.texts()) == 1
+        assert sum("I take 3 messages a minute" in text for text in server.texts()) == 1
         assert [t for t in server.texts() if t.startswith("re ")] == ["re m0", "re m1", "re m2"]

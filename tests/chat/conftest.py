@@ -30,7 +30,9 @@ from retainer.models.scripted import ScriptedModel
 from retainer.runtime.runtime import Runtime
 from retainer.runtime.schema import MIGRATIONS as RUNTIME
 from retainer.runtime.sqlite import SqliteStore
+from retainer.safety.budget import ModelBudget
 from retainer.safety.guard import SafetyGuard
+from retainer.safety.limits import Limits
 from retainer.safety.people import ensure_local_owner
 from retainer.safety.schema import MIGRATIONS as SAFETY
 
@@ -174,13 +176,20 @@ class Orders:
 class Service:
     """Everything together. ``say`` sends a message as the owner and waits until all is quiet."""
 
-    def __init__(self, folder: Path, model: ChatModel | None, settings: ChatSettings | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        model: ChatModel | None,
+        settings: ChatSettings | None = None,
+        limits: Limits | None = None,
+    ) -> None:
         self.folder = folder
         self.clock = ManualClock(START)
         self.model = model
         self.loading = False
         """Whether the model is on its way."""
         self.settings = settings or ChatSettings()
+        self.limits = limits
         self.channel = Channel()
         self.orders = Orders()
         self.trader = Trader()
@@ -200,6 +209,7 @@ class Service:
             write=self.store.write,
             model=lambda: self.model,
             model_state=lambda: "still being fetched, 43 %" if self.model is None else "ready",
+            budget=ModelBudget(self.store, self.clock, self.limits),
             loading=lambda: self.loading,
             settings=self.settings,
             interrupt=self.runtime.interrupt,
@@ -257,9 +267,11 @@ async def start(tmp_path: Path) -> AsyncIterator[Callable[..., Any]]:
     """Starts a service with the given model script (``None``: no model)."""
     running: list[Service] = []
 
-    async def begin(script: Any = None, *, delay: float = 0.0, **settings: Any) -> Service:
+    async def begin(
+        script: Any = None, *, delay: float = 0.0, limits: Limits | None = None, **settings: Any
+    ) -> Service:
         model = None if script is None else ScriptedModel(script, delay=delay)
-        service = Service(tmp_path, model, ChatSettings(**settings))
+        service = Service(tmp_path, model, ChatSettings(**settings), limits)
         running.append(service)
         await service.runtime.start()
         return service

@@ -99,7 +99,7 @@ class EmbeddedHost:
         async def words() -> str:
             async with asyncio.timeout(timeout):
                 await self._service.models.ensure("chat")
-                model = await self._service.models.chat_model()
+                model = self._service.budget.metered(await self._service.models.chat_model(), OWNER_ID)
                 return (await model.complete([ChatMessage("user", prompt)])).text
 
         return self._run(words(), timeout + 5.0)

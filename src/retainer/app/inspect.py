@@ -12,8 +12,10 @@ from retainer.app.folder import DataFolder, read_json
 from retainer.app.operations.standing import standing
 from retainer.app.store import open_view, running_pid
 from retainer.chat.helping import control_line
+from retainer.core.clock import SystemClock
 from retainer.core.errors import NotFoundError
 from retainer.runtime.explain import depth, explain, recent
+from retainer.safety.budget import use_lines, used
 from retainer.trading.answers import ledger_rows
 from retainer.trading.book import Desk
 from retainer.trading.explaining import account_lines
@@ -29,6 +31,8 @@ def show_status(settings: Settings, *, as_json: bool) -> int:
         lines = account_lines(view, Desk.of(settings.trading))
         control = control_line(view)
         ops = standing(settings, view, said)
+        now = SystemClock().now()
+        use, words = used(view, now), use_lines(view, now, settings.safety.limits())
     if as_json:
         _print_json(
             {
@@ -41,6 +45,7 @@ def show_status(settings: Settings, *, as_json: bool) -> int:
                 "parked": figures.parked,
                 "events": figures.events,
                 "account": lines,
+                "model_hour": {"calls": use.calls, "tokens": use.tokens},
                 **ops.to_json(),
                 **{key: said.get(key) for key in ("model", "bridges", "feeds", "started_at")},
             }
@@ -51,6 +56,7 @@ def show_status(settings: Settings, *, as_json: bool) -> int:
         text.append(f"Model: {said.get('model', '')}")
         text += [f"{name.capitalize()}: {state.get('detail', '')}" for name, state in said.get("bridges", {}).items()]
         text += [f"Prices: {name}, {state.get('detail', '')}" for name, state in said.get("feeds", {}).items()]
+    text += words
     text += lines
     waiting = sum(figures.waiting.values())
     open_effects = ", ".join(f"{count} {state}" for state, count in figures.effects.items() if count)

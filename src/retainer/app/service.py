@@ -40,6 +40,7 @@ from retainer.runtime.runtime import Runtime
 from retainer.runtime.safe_mode import SafeMode, read_safe_mode
 from retainer.runtime.store import DamagedError, StorageError
 from retainer.safety import mandate
+from retainer.safety.budget import ModelBudget, use_lines
 from retainer.safety.guard import SafetyGuard
 from retainer.safety.people import OWNER_ID, ensure_local_owner
 from retainer.safety.secrets import Secrets
@@ -157,6 +158,7 @@ class Service:
         self.trading = TradingBotAgent(settings.trading, clock=self.clock, pictures=folder.pictures)
         self.secrets = Secrets(folder.secrets)
         self.guard = SafetyGuard(settings.safety.limits(), equity=equity_of, totp_secret=totp_secret(self.secrets))
+        self.budget = ModelBudget(self.store, self.clock, settings.safety.limits())
         self.runtime = Runtime(self.store, self.clock, self.guard, settings=settings.runtime)
         self.memory = MemoryManager(folder.memory, clock=self.clock)
         self.tools = ToolManager(clock=self.clock, timezone=str(settings.chat.zone()))
@@ -202,9 +204,10 @@ class Service:
             write=self.store.write,
             model=lambda: self._model,
             model_state=self.model_words,
+            budget=self.budget,
             loading=self.model_loading,
             interrupt=self.runtime.interrupt,
-            status=(self._trading_lines, self._bridge_lines),
+            status=(self._trading_lines, self._bridge_lines, self._use_lines),
             settings=self.settings.chat,
             personality=self.personality,
             exports=self.folder.root / "exports",
@@ -323,6 +326,9 @@ class Service:
         return [
             f"{name.capitalize()}: {state.get('detail', '')}" for name, state in health.items() if name != "terminal"
         ]
+
+    def _use_lines(self, view: View) -> list[str]:
+        return use_lines(view, self.clock.now(), self.budget.limits)
 
     async def _keep_state(self) -> None:
         """Tell commands in other processes what only this one knows, when it changes."""

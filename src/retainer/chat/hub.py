@@ -7,7 +7,7 @@ import re
 import uuid
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import cast
 
 import structlog
@@ -18,6 +18,7 @@ from retainer.chat.bridges.text import readable
 from retainer.chat.commands import UrgentCommand, urgent_command
 from retainer.chat.processors import ChatProcessor
 from retainer.core.capabilities import Capability
+from retainer.core.clock import from_epoch
 from retainer.core.errors import InvalidInputError, RetainerError
 from retainer.core.events import Event, NewEvent, Receipt
 from retainer.core.labels import OWNER, TRUSTED, Label
@@ -76,6 +77,7 @@ class PhoneBridge:
         self._processor = ChatProcessor(self._limits.message_characters)
         self._rate = Rate(self._limits.messages_per_minute, timedelta(minutes=1))
         self._admitted: OrderedDict[str, None] = OrderedDict()
+        self._remembered: set[str] = set()
         self._bridges: dict[str, Bridge] = {}
         self._failed: dict[str, str] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -256,9 +258,13 @@ class PhoneBridge:
         """Why this message is not taken; ``""``: it is dropped without a word; ``None``: it is taken."""
         admitted = f"{message.channel}\0{message.chat_id}\0{message.message_id}"
         if admitted not in self._admitted:
-            hit = self._rate.hit(principal.person_id, self._runtime.clock.now())
+            person, now = principal.person_id, self._runtime.clock.now()
+            self._remember(person, now)
+            hit = self._rate.hit(person, now)
             if not hit.ok:
-                words = "That is faster than I can answer. I left out the latest messages; go on in a minute."
+                most = self._limits.messages_per_minute
+                wait = max(1, round((self._rate.free_at(person, now) - now).total_seconds()))
+                words = f"I take {most} messages a minute and left out the latest ones; go on in {wait} seconds."
                 return words if hit.notice else ""
             self._admitted[admitted] = None
             while len(self._admitted) > _ADMITTED:
@@ -274,6 +280,20 @@ class PhoneBridge:
                 return f"I cannot read {message.attachment} yet. Please tell me in words."
             return "That message had no text in it."
         return None
+
+    def _remember(self, person: str, now: datetime) -> None:
+        """Before the first message of ``person`` since the start: what they said just before it counts as well."""
+        if person in self._remembered:
+            return
+        self._remembered.add(person)
+        rows = self._runtime.store.view().query(
+            "SELECT received_at FROM event WHERE sender = ? AND kind = 'message' ORDER BY seq DESC LIMIT ?",
+            (person, self._limits.messages_per_minute),
+        )
+        for row in reversed(rows):
+            at = from_epoch(row["received_at"])
+            if now - at < timedelta(minutes=1):
+                self._rate.hit(person, at)
 
     async def _said(self, message: IncomingMessage, principal: Principal) -> None:
         try:

@@ -14,6 +14,7 @@ from retainer.core.capabilities import Capability
 from retainer.core.protocols import ChatModel, Tx, View
 from retainer.memory.manager import MemoryManager
 from retainer.safety.approvals import Approvals
+from retainer.safety.budget import ModelBudget
 
 T = TypeVar("T")
 StatusProvider = Callable[[View], list[str]]
@@ -53,6 +54,8 @@ class ChatServices:
     write: Writer
     model: Callable[[], ChatModel | None] = _no_model
     """The chat model when it can answer; ``None`` while it is fetched or loaded, or absent."""
+    budget: ModelBudget | None = None
+    """What the model may be used for; ``None``: without limit."""
     loading: Callable[[], bool] = _not_loading
     """Whether the model is there and on its way into memory, so that a message may wait for it."""
     model_state: Callable[[], str] = _no_state

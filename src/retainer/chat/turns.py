@@ -32,6 +32,7 @@ from retainer.core.replies import reply_effect
 from retainer.core.values import Json
 from retainer.learning import corrections
 from retainer.runtime.context import ParkError
+from retainer.safety.budget import BudgetSpentError, Spent, note_told, told
 from retainer.safety.identity import principal_at
 
 PLACEHOLDER = "…"
@@ -219,6 +220,11 @@ class Turns:
         if ctx.step_aside():
             return
         await ctx.open(reply_effect(message.address, OutgoingMessage(text=PLACEHOLDER), label=ctx.event.label))
+        budget = self.services.budget
+        spent = budget.spent(message.person) if budget is not None else None
+        if spent is not None:
+            self._say_spent(ctx, message, spent, before)
+            return
         model = await model_soon(ctx, self.services)
         if model is None:
             words = "(stopped)" if ctx.interrupted else self._without_model(message)
@@ -228,6 +234,9 @@ class Turns:
             result = await self._ask_model(ctx, message, model)
         except ParkError:
             raise
+        except BudgetSpentError as error:
+            self._say_spent(ctx, message, error.spent, before)
+            return
         except RetainerError as error:
             sorry = f"I could not find the words: {error} Exact questions still work: say “help”."
             say(ctx, message.address, noted(before, sorry))
@@ -252,7 +261,9 @@ class Turns:
         return f"I take an order only when I can read it exactly{such}. Nothing was ordered."
 
     async def _ask_model(self, ctx: Context, message: Message, model: ChatModel) -> LoopResult:
-        settings = self.services.settings
+        settings, budget = self.services.settings, self.services.budget
+        if budget is not None:
+            model = budget.metered(model, message.person)
         current = self.understanding.current
         built = await build(ctx, self.services, message, self.zone)
         candidates = [
@@ -283,6 +294,21 @@ class Turns:
         else:
             text = result.text or "I have no answer to that. “help” shows what I can do."
             say(ctx, message.address, noted(before, text))
+
+    def _say_spent(self, ctx: Context, message: Message, spent: Spent, before: str) -> None:
+        """Which limit it is and when it frees, once; after that only when."""
+        budget = self.services.budget
+        now = budget.clock.now() if budget is not None else ctx.now
+        when = spent.when(now, self.zone)
+        if told(ctx.view, message.person, now):
+            say(ctx, message.address, noted(before, f"Free talk works again {when}; exact questions work now."))
+            return
+        ctx.apply(lambda tx: note_told(tx, message.person, spent.free_at))
+        words = (
+            f"I cannot talk freely for now: {spent.limit} is the limit, and it is reached. It frees {when}. Until then"
+            f" I answer exact questions, for example {self._suggestions()}; orders, approvals and “stop” go on."
+        )
+        say(ctx, message.address, noted(before, words))
 
     def _without_model(self, message: Message) -> str:
         state = self.services.model_state().rstrip(".")

@@ -32,6 +32,12 @@ class Limits:
     """Tool calls, reading ones included, that one message may lead to."""
     effects_per_event: int = 50
     """Effects other than replies and reads that one event may lead to."""
+    model_calls_per_hour: int = 600
+    model_calls_per_person: int = 300
+    """Calls of the language model an hour: everybody together, and each person."""
+    model_tokens_per_hour: int = 2_000_000
+    model_tokens_per_day: int = 10_000_000
+    """Tokens that the language model reads and writes, for everybody together."""
     wrong_codes: int = 3
     """Wrong codes after which an approval is spent."""
     tap_seconds: int = 300

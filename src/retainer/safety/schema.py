@@ -138,5 +138,23 @@ CREATE TABLE webhook_seen (
 CREATE INDEX webhook_seen_at ON webhook_seen (at)
 """
 
-MIGRATIONS: tuple[Migration, ...] = (Migration("safety/001", _FIRST), Migration("safety/002", _SECOND))
+_THIRD = """
+CREATE TABLE model_use (
+    at INTEGER NOT NULL,
+    person_id TEXT NOT NULL,
+    calls INTEGER NOT NULL,
+    tokens INTEGER NOT NULL,
+    PRIMARY KEY (at, person_id)
+);
+CREATE TABLE model_told (
+    person_id TEXT PRIMARY KEY,
+    until REAL NOT NULL
+)
+"""
+
+MIGRATIONS: tuple[Migration, ...] = (
+    Migration("safety/001", _FIRST),
+    Migration("safety/002", _SECOND),
+    Migration("safety/003", _THIRD),
+)
 """Forward steps of this room, never edited once released."""

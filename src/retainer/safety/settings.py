@@ -34,6 +34,14 @@ class SafetySettings(BaseModel):
     """Orders per account and minute that a person approved."""
     approved_orders_per_day: int = Field(default=200, ge=1, le=1000)
     """Orders per account and day that a person approved."""
+    model_calls_per_hour: int = Field(default=600, ge=1, le=1_000_000)
+    """Calls of the language model within an hour, for everybody together; a message takes one to three."""
+    model_calls_per_person: int = Field(default=300, ge=1, le=1_000_000)
+    """Calls of the language model within an hour that one person's messages may lead to."""
+    model_tokens_per_hour: int = Field(default=2_000_000, ge=1_000, le=10_000_000_000)
+    """Tokens that the language model reads and writes within an hour, for everybody together."""
+    model_tokens_per_day: int = Field(default=10_000_000, ge=1_000, le=100_000_000_000)
+    """Tokens that the language model reads and writes within 24 hours, for everybody together."""
     tap_seconds: int = Field(default=300, ge=10, le=3600)
     """How long an approval request waits, unless it is for a live order."""
     live_seconds: int = Field(default=120, ge=10, le=600)

@@ -16,6 +16,7 @@ from retainer.core.protocols import Store, View
 from retainer.runtime.control import read_control
 from retainer.runtime.safe_mode import read_safe_mode
 from retainer.runtime.store import StorageError
+from retainer.safety.budget import used
 
 if TYPE_CHECKING:
     from prometheus_client.core import Metric
@@ -34,6 +35,8 @@ NAMES: Final[Mapping[str, str]] = {
     "retainer_write_seconds": "How long that took.",
     "retainer_storage_ok": "1 while the database can be written.",
     "retainer_model": "1 for the state the chat model is in.",
+    "retainer_model_calls_hour": "Calls of the chat model in the last hour.",
+    "retainer_model_tokens_hour": "Tokens that it read and wrote in the last hour.",
     "retainer_bridge_up": "1 while a channel works.",
     "retainer_feed_up": "1 while a feed of prices works.",
     "retainer_control": "1 for running, paused or stopped.",
@@ -149,6 +152,9 @@ class Metrics:
         row = view.one("SELECT MIN(created_at) AS at FROM effect WHERE state IN ('ready', 'sending')")
         age = now - row["at"] if row and row["at"] is not None else 0.0
         yield _gauge("retainer_effect_age_seconds", [({}, max(0.0, age))])
+        use = used(view, self._sources.now())
+        yield _gauge("retainer_model_calls_hour", [({}, float(use.calls))])
+        yield _gauge("retainer_model_tokens_hour", [({}, float(use.tokens))])
         control = read_control(view).state
         yield _gauge("retainer_control", [({"state": state}, float(state == control)) for state in _CONTROL])
         yield _gauge("retainer_safe_mode", [({}, float(read_safe_mode(view) is not None))])
