@@ -1,7 +1,7 @@
 """Whether erased texts are really gone: 200 texts said to the real service, erased by its command, looked for in files.
 
     .venv/bin/python bench/erase.py
-    .venv/bin/python bench/erase.py --peers /tmp/peers        # with an environment langgraph (see bench/README.md)
+    .venv/bin/python bench/erase.py --peers /tmp/peers        # others beside it (see bench/README.md)
 
 Each text has a word of its own that nothing else contains. It is said on a phone as small talk, as something to
 remember, as a reminder, as a message that was cut off by a kill; a backup is taken; then a third is erased by its words
@@ -177,21 +177,12 @@ def plain_sqlite(folder: Path, texts: Sequence[str]) -> None:
         database.commit()
 
 
-LANGGRAPH = """
-import sys
-from langgraph.checkpoint.sqlite import SqliteSaver
-from langgraph.graph import START, MessagesState, StateGraph
-folder, texts = sys.argv[1], sys.stdin.read().splitlines()
-with SqliteSaver.from_conn_string(f"{folder}/threads.db") as saver:
-    graph = StateGraph(MessagesState)
-    graph.add_node("answer", lambda state: {"messages": [("ai", "noted")]})
-    graph.add_edge(START, "answer")
-    app = graph.compile(checkpointer=saver)
-    for number, text in enumerate(texts):
-        app.invoke({"messages": [("user", text)]}, {"configurable": {"thread_id": str(number)}})
-    for number in range(len(texts)):
-        saver.delete_thread(str(number))
-"""
+PEERS = {
+    "langgraph": "LangGraph SqliteSaver.delete_thread",
+    "mem0": "mem0 delete, delete_all",
+    "chroma": "Chroma collection.delete",
+}
+"""Environments in the folder of ``--peers``, each with its way of deleting."""
 
 
 def beside(folder: Path, peers: Path | None, texts: dict[str, str]) -> Iterator[tuple[str, int]]:
@@ -200,12 +191,23 @@ def beside(folder: Path, peers: Path | None, texts: dict[str, str]) -> Iterator[
     place.mkdir()
     plain_sqlite(place, list(texts.values()))
     yield "SQLite and FTS5 as they come", len(search(place, list(texts), set()))
-    if peers is not None:
-        place = folder / "langgraph"
+    for name, words in PEERS.items():
+        python = peers / name / "bin" / "python" if peers is not None else None
+        if python is None or not python.exists():
+            continue
+        place = folder / name
         place.mkdir()
-        python = str(peers / "langgraph" / "bin" / "python")
-        subprocess.run([python, "-c", LANGGRAPH, str(place)], input="\n".join(texts.values()), text=True, check=True)
-        yield "LangGraph SqliteSaver.delete_thread", len(search(place, list(texts), set()))
+        script = Path(__file__).with_name("erase_peers") / f"{name}_.py"
+        done = subprocess.run(
+            [str(python), str(script), str(place)],
+            input="\n".join(texts.values()),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode != 0:
+            raise RuntimeError(f"{name} failed:\n{done.stderr[-2000:]}")
+        yield words, len(search(place, list(texts), set()))
 
 
 def main() -> int:
@@ -213,7 +215,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Erased texts looked for in every file.")
     parser.add_argument("--texts", type=int, default=200)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--peers", type=Path, help="folder with an environment langgraph")
+    parser.add_argument("--peers", type=Path, help="folder with an environment each: langgraph, mem0, chroma")
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="retainer-erase-"))
     os.chmod(folder, 0o700)

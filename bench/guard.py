@@ -1,44 +1,37 @@
 """What the guard costs and what gets past it: time of a check, of an audit line, everyday texts, a runaway strategy.
 
-    .venv/bin/python bench/guard.py            # about a minute
+    .venv/bin/python bench/guard.py                            # about two minutes
+    .venv/bin/python bench/guard.py --peers /tmp/peers         # FIDES beside it: bench/README.md
 
-Beside the check stands FIDES (``agent_framework.security``) where it is installed. Ends with 1 when a bound is missed.
+Ends with 1 when a bound is missed.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib.util
+import json
 import sqlite3
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from bench import guard_runaway
 from bench.guard_texts import EVERYDAY, TABLE
 
 from retainer import SafetyProtocols
-from retainer.core.effects import Decision, Effect, EffectClass, EffectState, RepeatClass, Turn
-from retainer.core.events import NewEvent
+from retainer.core.effects import Effect, EffectClass, Turn
 from retainer.core.labels import OWNER, TRUSTED, UNTRUSTED
-from retainer.core.protocols import Tx
-from retainer.runtime import effects
-from retainer.runtime.inbox import insert_event
-from retainer.runtime.schema import MIGRATIONS as RUNTIME
-from retainer.runtime.sqlite import SqliteStore
-from retainer.safety import audit, mandate, policy
-from retainer.safety.guard import SafetyGuard
+from retainer.safety import audit, policy
 from retainer.safety.local import LocalStore
-from retainer.safety.people import ensure_local_owner
-from retainer.safety.schema import MIGRATIONS as SAFETY
 
 NOW = datetime(2026, 11, 2, 15, 0, tzinfo=UTC)
 BAR = Turn(label=TRUSTED, agent="trading", kind="bar", source="feed:replay")
@@ -102,8 +95,16 @@ def check_cost() -> None:
     show("public face, check of a reading call", f"{p50:.2f} us, p99 {p99:.1f}", "p50 <= 5 us", holds=p50 <= 5)
     p50, p99 = timed(lambda: turn_.check("mail.send", {"to": "eve@example.org", "text": "hello"}), 5_000)
     show("public face, check of an effect that asks", f"{p50:.2f} us, p99 {p99:.1f}", "(no bound)", holds=True)
-    found = importlib.util.find_spec("agent_framework")
-    print(f"{'FIDES, same calls':58}{'not installed' if found is None else 'installed':>22}")
+
+
+def fides(peers: Path) -> None:
+    """The peer's check of the same five calls, in an environment of its own."""
+    script = Path(__file__).with_name("guard_peers") / "fides.py"
+    said = subprocess.run([str(peers / "fides/bin/python"), str(script)], capture_output=True, text=True, check=True)
+    found = json.loads(said.stdout)
+    for what, words in (("mix", "the same five calls"), ("allows", "calls it allows"), ("asks", "calls it asks about")):
+        name = f"    FIDES {found['version']}, {words}"
+        print(f"{name:58}{found[what]['p50']:>10.0f} us, p99 {found[what]['p99']:.0f}")
 
 
 def _fresh(turn: Any) -> Any:  # the budget of a turn is not what is measured
@@ -156,63 +157,27 @@ def everyday() -> None:
 
 
 def runaway(folder: Path, orders: int) -> None:
-    """A strategy that proposes without end, on a bar, inside its mandate, through the real guard over real rows."""
-    store = SqliteStore.open(folder / "runaway.db", (*RUNTIME, *SAFETY))
-    guard, sent, refused = SafetyGuard(), 0, ""
-
-    def people(tx: Tx) -> None:
-        owner = ensure_local_owner(tx, NOW)
-        mandate.sign(
-            tx,
-            account="paper",
-            strategy="trend",
-            symbols=["AAPL"],
-            equity=Decimal(100_000),
-            order_cap=Decimal(1000),
-            max_loss=Decimal(1000),
-            expires_at=NOW + timedelta(days=30),
-            by=owner,
-            now=NOW,
-        )
-
-    store.write_now(people)
-    event = NewEvent(
-        source="feed:replay", external_id="1", agent="trading", lane="account:paper", kind="bar", occurred_at=NOW
-    )
-    seq = store.write_now(lambda tx: insert_event(tx, event, NOW).seq)
-    view = store.view()
-    for n in range(orders):
-        # the time an order states creeps by a tenth of a millisecond each: 100,000 of them in ten seconds
-        effect = order(n // 10)
-        effect = replace(effect, name=f"o{n}")
-        verdict = guard.check(view, effect, BAR, NOW)
-        if verdict.decision is Decision.ALLOW:
-            sent += 1
-            store.write_now(
-                lambda tx, effect=effect: effects.insert_effect(  # type: ignore[misc]
-                    tx,
-                    effect,
-                    event_seq=seq,
-                    lane="account:paper",
-                    agent="trading",
-                    state=EffectState.DONE,
-                    repeat=RepeatClass.ENFORCED,
-                    now=NOW,
-                )
-            )
-            view = store.view()
-        else:
-            refused = verdict.reason
-    show(f"orders sent of {orders:,} proposed", str(sent), "<= 5", holds=sent <= 5)
-    print(f"    refused with: {refused}")
-    store.close()
+    """A strategy without measure through the real lane; then with risk wide open, so that the guard stands alone."""
+    for what, count, limits in (
+        ("as shipped", orders, None),
+        ("risk wide open", max(1, orders // 100), guard_runaway.WIDE),
+    ):
+        found = guard_runaway.measure(folder, count, limits)
+        show(f"runaway, {what}: sent of {found.proposed:,} proposed", str(found.sent), "<= 5", holds=found.sent <= 5)
+        for part, reasons in (("risk", found.by_risk), ("guard", found.by_guard)):
+            for reason, number in sorted(reasons.items(), key=lambda each: -each[1]):
+                print(f"    {part} refused {number:>7,}: {reason}")
+        print(f"    waiting for a yes: {found.asked}")
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--orders", type=int, default=100_000)
+    parser.add_argument("--peers", type=Path, help="folder with an environment fides")
     options = parser.parse_args()
     check_cost()
+    if options.peers is not None:
+        fides(options.peers)
     everyday()
     with tempfile.TemporaryDirectory() as folder:
         audit_cost(Path(folder))

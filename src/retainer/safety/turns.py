@@ -67,6 +67,8 @@ class GuardedTurn:
         self._planned: list[_Planned] = []
         self._approved: set[str] = set()
         self._found: dict[str, set[Json]] = {}
+        self._known: dict[tuple[bool, bool], policy.Facts] = {}
+        self._seen: Turn | None = None
         self._calls = 0
         self._effects = 0
 
@@ -111,7 +113,7 @@ class GuardedTurn:
         except InvalidInputError as error:
             return Verdict(Decision.DENY, str(error))
         verdict = self._decide(effect, line)
-        if verdict.decision is Decision.ASK and effect.digest in self._approved:
+        if verdict.decision is Decision.ASK and self._approved and effect.digest in self._approved:
             self._approved.discard(effect.digest)
             verdict = policy.ALLOW
         if verdict.decision is Decision.ALLOW:
@@ -179,28 +181,33 @@ class GuardedTurn:
         return ""
 
     def _decide(self, effect: Effect, line: Tool) -> Verdict:
-        who = self.principal
-        facts = policy.Facts(
-            person=True,
-            scope=None if who is None else who.scope,
-            paired_address=effect.effect_class is EffectClass.COMMUNICATE and self._named(effect, line),
-            live=effect.effect_class is EffectClass.MONEY and is_live(account_of(effect)),
-            limits=self._limits,
-        )
-        turn = Turn(
-            label=self.label,
-            sender=None if who is None else who.person_id,
-            channel=self._channel,
-            reply_to="",
-            kind="message",
-            commitments=frozenset({effect.digest}) if self._tainted and self._committed(effect) else frozenset(),
-        )
+        named = effect.effect_class is EffectClass.COMMUNICATE and self._named(effect, line)
+        facts = self._facts(named, effect.effect_class is EffectClass.MONEY and is_live(account_of(effect)))
+        turn = self._turn()
+        if self._tainted and self._committed(effect):
+            turn = replace(turn, commitments=frozenset({effect.digest}))
         verdict = policy.check(effect, turn, facts)
         if verdict.decision is Decision.ALLOW and self._leaks(effect):
             return Verdict(Decision.ASK, "Private records were read before it, and you did not ask for this.", "tap")
         if verdict.level == "tap" and self._to_others(effect, line):
             return replace(verdict, level="code")
         return verdict
+
+    def _facts(self, named: bool, live: bool) -> policy.Facts:
+        """The facts of a call; there are four of them in a turn."""
+        found = self._known.get((named, live))
+        if found is None:
+            scope = None if self.principal is None else self.principal.scope
+            found = policy.Facts(person=True, scope=scope, paired_address=named, live=live, limits=self._limits)
+            self._known[named, live] = found
+        return found
+
+    def _turn(self) -> Turn:
+        """The turn as the policy sees it; made anew when something was read."""
+        if self._seen is None or self._seen.label is not self.label:
+            sender = None if self.principal is None else self.principal.person_id
+            self._seen = Turn(label=self.label, sender=sender, channel=self._channel, reply_to="", kind="message")
+        return self._seen
 
     def _named(self, effect: Effect, line: Tool) -> bool:
         """Whether every receiver is in the owner's words, or was looked up for them in the owner's own records."""

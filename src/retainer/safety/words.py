@@ -46,6 +46,8 @@ _VALUE_DATE = re.compile(r"(\d{4}-\d{2}-\d{2})(?:[T ](\d{2}:\d{2})(?::00(?:\.0+)
 
 def plain(text: str) -> str:
     """``text`` for comparing: one case, one kind of quote and space."""
+    if text.isascii():
+        return " ".join(text.lower().split())
     folded = unicodedata.normalize("NFKC", text).casefold()
     folded = folded.replace("\u2019", "'").replace("\u2018", "'").replace("\u201c", '"').replace("\u201d", '"')
     return " ".join(folded.split())
@@ -80,7 +82,7 @@ class Words:
     # --- texts and numbers ------------------------------------------------------------------------------------------
     def _literal(self, value: str) -> bool:
         wanted = plain(value)
-        if not wanted:
+        if not wanted or wanted not in self.text:
             return False
         before = r"(?<![\w@])" if wanted[0].isalnum() else ""
         after = r"(?![\w@])" if wanted[-1].isalnum() else ""
