@@ -278,6 +278,6 @@ async def test_a_restart_does_not_forget_how_much_somebody_has_just_said(tmp_pat
         assert [text for text in texts if text.startswith("re ")] == ["re m0", "re m1", "re m2"]
         [notice] = [text for text in texts if "left out" in text]
         assert re.fullmatch(
-            r"I take 3 messages a minute and left out the latest ones; go on in \d\d? seconds\.", notice
+            r"I take 3 messages a minute and left out the latest ones; go on in \d\d? seconds?\.", notice
         )
         assert read_control(h.store.view()).stopped

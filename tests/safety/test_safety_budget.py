@@ -17,7 +17,7 @@ from retainer.models.scripted import ScriptedModel
 from retainer.runtime.schema import MIGRATIONS as RUNTIME
 from retainer.runtime.sqlite import SqliteStore
 from retainer.safety.budget import BudgetSpentError, ModelBudget, Use, count, note_told, spent, told, use_lines, used
-from retainer.safety.limits import Limits
+from retainer.safety.limits import Limits, wait
 from retainer.safety.schema import MIGRATIONS as SAFETY
 
 ASKED = (ChatMessage("user", "what do you think of the sea?"),)
@@ -110,7 +110,7 @@ def test_of_several_limits_the_one_that_frees_last_is_named(
 @pytest.mark.parametrize(
     ("ahead", "words"),
     [
-        (timedelta(seconds=20), "at 16:00 (in 1 minute)"),
+        (timedelta(seconds=20), "at 16:00 (in 20 seconds)"),
         (timedelta(minutes=59, seconds=1), "at 16:59 (in 60 minutes)"),
         (timedelta(hours=7), "at 23:00 (in 7 hours)"),
     ],
@@ -189,3 +189,19 @@ async def test_a_call_that_is_cut_short_or_fails_is_counted_too(store: SqliteSto
         await metered.complete(ASKED)
     await settled(store)
     assert used(store.view(), now) == Use(2, len(ASKED[0].content) // 4 + 2)
+
+
+@pytest.mark.parametrize(
+    ("ahead", "words"),
+    [
+        (-5, "1 second"),
+        (0.2, "1 second"),
+        (40, "40 seconds"),
+        (89.5, "2 minutes"),
+        (601, "11 minutes"),
+        (7200, "2 hours"),
+        (86_400, "24 hours"),
+    ],
+)
+def test_a_wait_is_said_in_the_largest_unit_that_helps(now: datetime, ahead: float, words: str) -> None:
+    assert wait(now + timedelta(seconds=ahead), now) == words

@@ -191,6 +191,15 @@ async def test_threat_10_one_event_leads_to_a_bounded_number_of_actions(house: H
     assert row["reason"] == "50 actions for one event is the limit; it frees with the next message or event."
 
 
+async def test_threat_10_one_event_leads_to_a_bounded_number_of_readings(house: House) -> None:
+    house.agent.wishes = lambda _e: [wish(f"r{n}", "web.get", EffectClass.READ, page=str(n)) for n in range(40)]
+    await house.happen("message", "owner")
+    assert len(house.tools_done()) == Limits().tool_calls_per_event
+    row = house.store.view().one("SELECT reason FROM effect WHERE name = 'r39'")
+    assert row is not None
+    assert row["reason"] == "30 tool calls for one event is the limit; it frees with the next message or event."
+
+
 def test_threat_11_an_order_of_an_agent_or_a_slip_of_the_finger_is_asked_and_above_caps_typed(
     house_rows: SqliteStore, order: Callable[..., Effect], now: datetime
 ) -> None:
@@ -295,7 +304,7 @@ def test_threat_19_requests_that_no_person_made_stop_after_six_an_hour(
             store.write_now(lambda tx: guard.ask(tx, stored, BAR, verdict, now))
         else:
             assert "6 approval requests within an hour" in verdict.reason
-            assert f"it frees at {now + timedelta(hours=1):%d %b %H:%M}" in verdict.reason
+            assert f"it frees in 60 minutes (at {now + timedelta(hours=1):%H:%M} UTC)" in verdict.reason
         return verdict.decision
 
     assert [ask(n) for n in range(8)] == [Decision.ASK] * 6 + [Decision.DENY] * 2

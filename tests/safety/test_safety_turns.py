@@ -286,7 +286,7 @@ class TestBudgets:
         for _ in range(2):
             assert said(begun(guard), "balance", {}) == "allow"
         verdict = begun(guard).check("balance", {})
-        assert "2 messages a minute is the limit; it frees at 02 Nov 15:01:00 UTC" in verdict.reason
+        assert "2 messages a minute is the limit; it frees in 60 seconds (at 15:01 UTC)" in verdict.reason
         clock.advance(seconds=61)
         assert said(begun(guard), "balance", {}) == "allow"
 

@@ -35,7 +35,7 @@ from retainer.core.replies import reply_effect
 from retainer.core.values import Json
 from retainer.runtime.control import State, read_control, set_control
 from retainer.runtime.effects import refuse_orders
-from retainer.safety.limits import Limits, Rate
+from retainer.safety.limits import Limits, Rate, wait
 from retainer.safety.people import Principal, devices, drop, identify, redeem, touch
 
 CONTROL_LANE = "control"
@@ -263,8 +263,8 @@ class PhoneBridge:
             hit = self._rate.hit(person, now)
             if not hit.ok:
                 most = self._limits.messages_per_minute
-                wait = max(1, round((self._rate.free_at(person, now) - now).total_seconds()))
-                words = f"I take {most} messages a minute and left out the latest ones; go on in {wait} seconds."
+                pause = wait(self._rate.free_at(person, now), now)
+                words = f"I take {most} messages a minute and left out the latest ones; go on in {pause}."
                 return words if hit.notice else ""
             self._admitted[admitted] = None
             while len(self._admitted) > _ADMITTED:

@@ -144,6 +144,8 @@ class Turn:
     spent: frozenset[str] = field(default_factory=frozenset)
     wishes: int = 0
     """Effects of this event so far that are neither reads nor replies."""
+    reads: int = 0
+    """Reading tool calls of this event so far."""
 
 
 class Permit:

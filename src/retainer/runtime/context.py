@@ -58,6 +58,7 @@ class TurnContext:
         self._pending_commits: list[str] = []
         self._sent: dict[str, Effect] = {}
         self._wishes = 0
+        self._reads = 0
         self._opened: dict[str, StoredEffect] = {}
         self._events: list[NewEvent] = []
         self._units: list[Callable[[Tx], Sequence[Effect] | None]] = []
@@ -94,6 +95,7 @@ class TurnContext:
             commitments=frozenset(self._journal.commitments),
             spent=frozenset(self._journal.spent),
             wishes=self._wishes,
+            reads=self._reads,
         )
 
     @property
@@ -331,7 +333,9 @@ class TurnContext:
 
     # --- inside ------------------------------------------------------------------------------------------------------
     def _count(self, effect: Effect) -> None:
-        if effect.effect_class is not EffectClass.READ and effect.queue != self.event.reply_to:
+        if effect.effect_class is EffectClass.READ:
+            self._reads += 1
+        elif effect.queue != self.event.reply_to:
             self._wishes += 1
 
     async def _write(self, unit: Callable[[Tx, datetime], T]) -> T:

@@ -16,7 +16,7 @@ from retainer.core.clock import Clock, from_epoch, to_epoch
 from retainer.core.errors import RetainerError
 from retainer.core.protocols import ChatMessage, ChatModel, Generation, Tx, View
 from retainer.core.values import Json
-from retainer.safety.limits import Limits, over
+from retainer.safety.limits import Limits, over, wait
 
 SLICE = 300
 """Seconds that are counted together; a limit frees up to this much later than to the second."""
@@ -43,9 +43,7 @@ class Spent:
     def when(self, now: datetime, zone: tzinfo | None = None) -> str:
         """``at 16:05 (in 12 minutes)``, in ``zone``."""
         at = self.free_at.astimezone(zone) if zone else self.free_at
-        minutes = max(1, -int(-(self.free_at - now).total_seconds() // 60))
-        wait = f"{minutes} minute{'' if minutes == 1 else 's'}" if minutes < 120 else f"{round(minutes / 60)} hours"
-        return f"at {at:%H:%M}{'' if zone else ' UTC'} (in {wait})"
+        return f"at {at:%H:%M}{'' if zone else ' UTC'} (in {wait(self.free_at, now)})"
 
 
 class BudgetSpentError(RetainerError):

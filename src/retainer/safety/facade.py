@@ -91,7 +91,7 @@ class SafetyProtocols:
         if text.decision is Decision.DENY:
             refused = refused or text.reason
         elif who is not None and self._rate is not None and not self._rate.hit(who.person_id, now).ok:
-            wait = frees(self._rate.free_at(who.person_id, now))
+            wait = frees(self._rate.free_at(who.person_id, now), now)
             refused = f"{self.limits.messages_per_minute} messages a minute is the limit; {wait}."
         self._turn = GuardedTurn(self.tools, owner_text, who, channel, now, limits=self.limits, refused=refused)
         return self._turn

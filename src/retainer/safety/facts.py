@@ -75,6 +75,7 @@ def gather(
             approvals_hour=asked,
             paired_address=kind is EffectClass.COMMUNICATE and _paired(view, effect.queue),
             effects_hour=done,
+            now=now,
             approvals_free_at=asks_free,
             effects_free_at=_effects_free(view, turn.agent, now - _HOUR, done, limits.effects_per_hour),
         )
@@ -114,6 +115,7 @@ def _order_facts(
         orders_minute=minute,
         orders_day=day,
         approvals_hour=asked,
+        now=now,
         limits=limits,
     )
 

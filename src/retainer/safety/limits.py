@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict, deque
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -53,9 +54,20 @@ def over(count: int, limit: int) -> bool:
     return count >= limit
 
 
-def frees(at: datetime | None) -> str:
+def wait(at: datetime, now: datetime) -> str:
+    """How long from ``now`` until ``at``, for a phone: ``40 seconds``, ``12 minutes``, ``7 hours``."""
+    seconds = max(1, math.ceil((at - now).total_seconds()))
+    if seconds < 90:
+        return f"{seconds} second{'' if seconds == 1 else 's'}"
+    minutes = math.ceil(seconds / 60)
+    return f"{minutes} minutes" if minutes < 120 else f"{round(minutes / 60)} hours"
+
+
+def frees(at: datetime | None, now: datetime | None) -> str:
     """When a limit lets the next one through, in words."""
-    return "it frees within the hour" if at is None else f"it frees at {at:%d %b %H:%M:%S} UTC"
+    if at is None or now is None:
+        return "it frees within the hour"
+    return f"it frees in {wait(at, now)} (at {at:%H:%M} UTC)"
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,6 +52,8 @@ class Facts:
     effects_free_at: datetime | None = None
     """When the next action of the hour fits, where none fits now."""
     approvals_free_at: datetime | None = None
+    now: datetime | None = None
+    """When this is judged, for the words of a refusal alone."""
     limits: Limits = field(default_factory=Limits)
 
 
@@ -80,6 +82,9 @@ def check(effect: Effect, turn: Turn, facts: Facts) -> Verdict:
     kind = effect.effect_class
     if facts.person and facts.scope is None:
         return _deny("The sender is no longer paired.")
+    if kind is EffectClass.READ and over(turn.reads, facts.limits.tool_calls_per_event):
+        most = facts.limits.tool_calls_per_event
+        return _deny(f"{most} tool calls for one event is the limit; it frees with the next message or event.")
     if kind is EffectClass.READ or (kind is EffectClass.COMMUNICATE and effect.queue == turn.reply_to):
         return ALLOW
     if over(turn.wishes, facts.limits.effects_per_event):
@@ -103,7 +108,7 @@ def _askable(verdict: Verdict, effect: Effect, turn: Turn, facts: Facts) -> Verd
     limits = facts.limits
     limit = limits.own_approvals_per_hour if personal(effect, turn, facts) else limits.approvals_per_hour
     if over(facts.approvals_hour, limit):
-        when = frees(facts.approvals_free_at)
+        when = frees(facts.approvals_free_at, facts.now)
         return _deny(f"There were {limit} approval requests within an hour, which is the limit; {when}.")
     return verdict
 
@@ -116,7 +121,7 @@ def _effectful(effect: Effect, turn: Turn, facts: Facts) -> Verdict:
             return _deny("This needs a device with scope admin.")
         return _ask("It changes people, limits or configuration.", "totp")
     if over(facts.effects_hour, facts.limits.effects_per_hour):
-        when = frees(facts.effects_free_at)
+        when = frees(facts.effects_free_at, facts.now)
         return _deny(f"There were {facts.limits.effects_per_hour} actions within an hour, which is the limit; {when}.")
     if kind is EffectClass.DESTRUCTIVE:
         return _ask("It cannot be undone.", "code")
