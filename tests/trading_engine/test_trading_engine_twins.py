@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from retainer.trading.bars import Bars, close_of
 from retainer.trading.engine import EngineSettings, Plan, PlannedOrder, Run, simulate, simulate_many
-from retainer.trading.kernel import build
-from retainer.trading.limits import NO_FEES, Fees, Limits
+from retainer.trading.kernel import build, loop
+from retainer.trading.limits import NO_FEES, NOTHING_BINDS, Fees, Limits
 
 NAMES = ("AAPL", "IBM", "MSFT")
 COSTLY = Fees(per_share=35, commission_ppm=50, minimum=35, sell_ppm=28, impact_ppm=900, sell_micro=166, sell_cap=700)
@@ -28,6 +28,7 @@ SETTINGS: tuple[EngineSettings, ...] = (
     EngineSettings(fees=NO_FEES, fractional=True, volume_share=0.02, settle_sessions=2),
     EngineSettings(fees=COSTLY, short=True, borrow=0.1, fill_on="next_close", cash=Decimal("5000.55")),
     EngineSettings(fees=COSTLY, exact=True, fill_on="same_close", calendar="XNYS"),
+    EngineSettings(fees=COSTLY, exact=True, to_cents=True, settle_sessions=1),
 )
 
 
@@ -180,6 +181,56 @@ def test_compiled_and_plain_kernels_agree_bit_for_bit() -> None:
         assert plain.digest() == compiled.digest()
 
     agree()
+
+
+def test_rows_that_only_move_prices_are_passed_as_if_they_had_been_traded(monkeypatch: pytest.MonkeyPatch) -> None:
+    passed = 0
+
+    def counted(*inputs: Any) -> int:
+        nonlocal passed
+        passed += (reached := idle(*inputs)) - inputs[-2]
+        return reached
+
+    idle = loop.idle
+    cases = []
+    for seed in range(60):
+        market = made_market(seed, 80, 1 + seed % 3)
+        plan = Plan(targets={name: steady(seed, len(bars)) for name, bars in market.items()})
+        cases.append((market, plan, SETTINGS[seed % len(SETTINGS)]))
+    # more peaks in their window than there is room for at first
+    patient = Limits(symbols=NAMES, per_minute=NOTHING_BINDS, per_day=NOTHING_BINDS, duplicate_ns=0)
+    falling = Plan(targets={"AAPL": np.full(700, 0.3)})
+    cases.append(({"AAPL": falling_minutes(700)}, falling, EngineSettings(limits=patient)))
+    for market, plan, own in cases:
+        monkeypatch.setattr(loop, "idle", counted)
+        quick = simulate(market, plan, own, compiled=False)
+        monkeypatch.setattr(loop, "idle", lambda *inputs: inputs[-2])
+        assert quick.digest() == simulate(market, plan, own, compiled=False).digest()
+    assert passed > 1_000
+
+
+def falling_minutes(rows: int) -> Bars:
+    """Bars of a minute, each a cent below the one before."""
+    close = np.round(100 - 0.01 * np.arange(rows), 2)
+    start = close_of(date(2013, 1, 7))
+    return Bars(
+        symbol="AAPL",
+        close_time=start + np.arange(rows) * 60 * 10**9,
+        open=close,
+        high=close,
+        low=close,
+        close=close,
+        volume=np.full(rows, 1_000),
+        factor=np.ones(rows),
+    )
+
+
+def steady(seed: int, rows: int) -> Any:
+    """Targets that change seldom: 0 at first, some rows without an opinion."""
+    rng = np.random.default_rng(seed)
+    changes = rng.random(rows) < 0.03
+    targets = np.where(np.cumsum(changes) % 2 == 1, 0.3, 0.0)
+    return np.where(rng.random(rows) < 0.1, np.nan, targets)
 
 
 def test_many_sets_give_what_each_gives_alone() -> None:

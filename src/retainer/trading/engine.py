@@ -193,7 +193,7 @@ def simulate(
     tape = prepared or prepare(market, own, start=plan.start, end=plan.end)
     if tape.exact != own.exact:
         raise InvalidInputError("The prepared market was made for other settings.", hint="Prepare it with these.")
-    kernels = _kernels(compiled, tape.cells.size // at.CELL_COLUMNS)
+    kernels = _kernels(compiled, tape.count * len(tape.symbols))
     inputs: tuple[Any, ...] = (
         np.array(_rules(own, in_shares=plan.unit == "shares")),
         tape.cells,
@@ -203,10 +203,11 @@ def simulate(
         target_cells(plan, market, tape, own),
         exit_cells(plan, market, tape),
         *planned_cells(plan, market, tape, own),
+        0,
         np.zeros(tape.count * at.CURVES),
     )
     if not kernels.compiled:
-        inputs = as_lists(*inputs)
+        inputs = tuple(one if isinstance(one, int) else one.tolist() for one in inputs)
     f, w = _trade(kernels, tape, own, inputs)
     return _report(f, w, np.asarray(inputs[-1]), tape, own, compiled=kernels.compiled)
 
@@ -214,12 +215,12 @@ def simulate(
 def _trade(
     kernels: build.Kernels, tape: Prepared, settings: EngineSettings, inputs: tuple[Any, ...]
 ) -> tuple[Any, Any]:
-    room = vectors.Room(events=8_192, peaks=8_192) if kernels.compiled else vectors.Room()
+    room = vectors.Room(events=256 + tape.count * len(tape.symbols) // 4) if kernels.compiled else vectors.Room()
     f, w = vectors.open_vectors(len(tape.symbols), _cash(settings), room, compiled=kernels.compiled)
     _permit(w, tape, settings)
     row = 0
     while row < tape.count:
-        row = kernels.run(f, w, *inputs, row, tape.count)
+        row = kernels.trade(f, w, *inputs, 0, tape.count, row, tape.count)
         if row < tape.count:
             room = room.larger()
             f, w = vectors.grown(f, w, room, compiled=kernels.compiled)
@@ -269,8 +270,6 @@ def _report(f: Any, w: Any, curves: Floats, tape: Prepared, settings: EngineSett
     reals, wholes = vectors.events_of(f, w)
     header = np.asarray(f[: at.HEADER], dtype=np.float64)
     symbols = np.asarray(f[at.HEADER : int(w[at.SYMBOLS_END])], dtype=np.float64).reshape(-1, at.SYMBOL_COLUMNS)
-    wholes = wholes.copy()
-    wholes[:, at.E_SYMBOL] = (wholes[:, at.E_SYMBOL] - at.HEADER) // at.SYMBOL_COLUMNS
     return Run(
         symbols=tape.symbols,
         at=tape.at,
@@ -296,34 +295,39 @@ def _report(f: Any, w: Any, curves: Floats, tape: Prepared, settings: EngineSett
     )
 
 
+def _told(reals: Floats, wholes: Ints, kind: int, table: Any, tape: Prepared) -> tuple[NDArray[Any], Floats, Ints]:
+    """The log's lines of one kind, and a table for them that knows row, time and symbol."""
+    chosen = wholes[:, at.E_KIND] == kind
+    numbers, whats = (reals, wholes) if chosen.all() else (reals[chosen], wholes[chosen])
+    told = np.zeros(len(whats), dtype=table)
+    told["row"] = rows = whats[:, at.E_ROW]
+    told["at"] = tape.at[rows]
+    if len(tape.symbols) > 1:
+        told["symbol"] = (whats[:, at.E_SYMBOL] - at.HEADER) // at.SYMBOL_COLUMNS
+    return told, numbers, whats
+
+
 def _fills(reals: Floats, wholes: Ints, tape: Prepared, lots: float, price_unit: int, money: int) -> NDArray[Any]:
-    chosen = wholes[:, at.E_KIND] == at.FILLED
-    numbers, whats = reals[chosen], wholes[chosen]
-    fills = np.zeros(len(whats), dtype=FILL)
-    fills["row"] = whats[:, at.E_ROW]
-    fills["at"] = tape.at[whats[:, at.E_ROW]]
-    fills["symbol"] = whats[:, at.E_SYMBOL]
+    fills, numbers, whats = _told(reals, wholes, at.FILLED, FILL, tape)
     fills["side"] = whats[:, at.E_SIDE]
-    fills["quantity"] = numbers[:, at.E_QUANTITY] / lots
-    fills["price"] = numbers[:, at.E_PRICE] / price_unit
-    fills["reference"] = numbers[:, at.E_REFERENCE] / price_unit
-    fills["fee"] = numbers[:, at.E_FEE] / money
-    fills["realised"] = numbers[:, at.E_REALISED] / money
     fills["order"] = whats[:, at.E_SEQ]
     fills["kind"] = whats[:, at.E_TYPE]
     fills["decided"] = whats[:, at.E_DECIDED]
-    fills["unfilled"] = numbers[:, at.E_UNFILLED] / lots
     fills["parent"] = whats[:, at.E_PARENT]
+    for name, column, unit in (
+        ("quantity", at.E_QUANTITY, lots),
+        ("price", at.E_PRICE, price_unit),
+        ("reference", at.E_REFERENCE, price_unit),
+        ("fee", at.E_FEE, money),
+        ("realised", at.E_REALISED, money),
+        ("unfilled", at.E_UNFILLED, lots),
+    ):
+        fills[name] = numbers[:, column] if unit == 1 else numbers[:, column] / unit
     return fills
 
 
 def _refused(reals: Floats, wholes: Ints, tape: Prepared, lots: float) -> NDArray[Any]:
-    chosen = wholes[:, at.E_KIND] == at.REFUSED
-    numbers, whats = reals[chosen], wholes[chosen]
-    refused = np.zeros(len(whats), dtype=REFUSAL)
-    refused["row"] = whats[:, at.E_ROW]
-    refused["at"] = tape.at[whats[:, at.E_ROW]]
-    refused["symbol"] = whats[:, at.E_SYMBOL]
+    refused, numbers, whats = _told(reals, wholes, at.REFUSED, REFUSAL, tape)
     refused["side"] = whats[:, at.E_SIDE]
     refused["quantity"] = numbers[:, at.E_QUANTITY] / lots
     refused["bits"] = whats[:, at.E_BITS]
@@ -331,12 +335,7 @@ def _refused(reals: Floats, wholes: Ints, tape: Prepared, lots: float) -> NDArra
 
 
 def _cancelled(reals: Floats, wholes: Ints, tape: Prepared, lots: float) -> NDArray[Any]:
-    chosen = wholes[:, at.E_KIND] == at.CANCELLED
-    numbers, whats = reals[chosen], wholes[chosen]
-    gone = np.zeros(len(whats), dtype=CANCELLED)
-    gone["row"] = whats[:, at.E_ROW]
-    gone["at"] = tape.at[whats[:, at.E_ROW]]
-    gone["symbol"] = whats[:, at.E_SYMBOL]
+    gone, numbers, whats = _told(reals, wholes, at.CANCELLED, CANCELLED, tape)
     gone["order"] = whats[:, at.E_SEQ]
     gone["quantity"] = numbers[:, at.E_QUANTITY] / lots
     gone["reason"] = whats[:, at.E_BITS]
@@ -407,15 +406,15 @@ def simulate_many(
         )
     sets = values.shape[0]
     kernels = _kernels(compiled, values.size)
-    none = np.zeros(0, dtype=np.int64)
+    none, nothing = np.zeros(0, dtype=np.int64), np.zeros(0)
     figures, counts = np.zeros(3 * sets), np.zeros(2 * sets, dtype=np.int64)
-    curve = np.zeros(sets * tape.count if curves else 0)
+    curve = np.zeros((sets if curves else 1) * tape.count)
     rules = np.array(_rules(own, in_shares=unit == "shares"))
     cells = scaled_targets(np.ascontiguousarray(values).ravel(), unit, own, "targets")
-    missing = tape.cells.reshape(-1, at.CELL_COLUMNS)[:, 3] == 0.0
+    missing = tape.cells[: tape.count * width] == 0.0
     if missing.any():
         cells = np.where(missing, np.nan, cells.reshape(sets, -1)).ravel()
-    inputs: tuple[Any, ...] = (rules, tape.cells, tape.days, tape.actions, tape.action_cells, cells, none)
+    inputs: tuple[Any, ...] = (rules, tape.cells, tape.days, tape.actions, tape.action_cells, cells, nothing, none)
     results: tuple[Any, ...] = (figures, counts, curve)
     if not kernels.compiled:
         inputs, results = as_lists(*inputs), as_lists(*results)

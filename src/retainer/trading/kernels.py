@@ -118,6 +118,7 @@ def _put(packed: Packed, bar: Bar) -> None:
     if action is not None:
         f[p + layout.ACTION_NEW], f[p + layout.ACTION_OLD] = float(action.new), float(action.old)
         f[p + layout.ACTION_DIVIDEND] = float(action.dividend)
+        packed.w[layout.ACTIONS] += 1
 
 
 def propose(state: AccountState, limits: Limits, targets: Mapping[str, int], at: int, strategy: str) -> Proposal:

@@ -43,7 +43,7 @@ class Packed:
 
 @lru_cache(maxsize=64)
 def _rules(fees: Fees, limits: Limits | None) -> tuple[float, ...]:
-    return tuple(rules_of(fees, limits or Limits(symbols=())))
+    return tuple(rules_of(fees, limits or Limits(symbols=()), live=True))
 
 
 def live_rules(fees: Fees | None = None, limits: Limits | None = None) -> list[float]:

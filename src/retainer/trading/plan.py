@@ -126,19 +126,20 @@ def target_cells(plan: Plan, market: Market, tape: Prepared, settings: EngineSet
 
 def scaled_targets(values: Floats, unit: str, settings: EngineSettings, what: str) -> Floats:
     """Targets as the kernels take them. Raises :class:`InvalidInputError` naming the row of one that cannot be."""
-    bad = np.abs(values) > (100 if unit == "weight" else 1e15)
-    if not settings.short:
-        bad |= values < 0
-    if bad.any():
-        row = int(np.flatnonzero(bad.ravel())[0])
-        raise InvalidInputError(
-            f"{what}: the target {values.ravel()[row]} at {row} cannot be meant.",
-            hint="Weights are shares of equity; below 0 only with short=True.",
-        )
-    if unit == "shares":
-        lots = values * (FRACTIONS if settings.fractional and not settings.exact else 1)
-        return lots if settings.exact and settings.fractional else np.rint(lots)
-    return values * BPS if settings.exact else np.rint(values * BPS)
+    most = 100.0 if unit == "weight" else 1e15
+    least = -most if settings.short else 0.0
+    if values.size and not least <= np.fmin.reduce(values, axis=None) <= np.fmax.reduce(values, axis=None) <= most:
+        bad = (values < least) | (values > most)
+        if bad.any():
+            row = int(np.argmax(bad))
+            raise InvalidInputError(
+                f"{what}: the target {values.ravel()[row]} at {row} cannot be meant.",
+                hint="Weights are shares of equity; below 0 only with short=True.",
+            )
+    scale = BPS if unit == "weight" else FRACTIONS if settings.fractional and not settings.exact else 1
+    if settings.exact and (unit == "weight" or settings.fractional):
+        return values * scale
+    return np.rint(values if scale == 1 else values * scale)
 
 
 def exit_cells(plan: Plan, market: Market, tape: Prepared) -> Floats:

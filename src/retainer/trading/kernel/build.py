@@ -23,7 +23,15 @@ from retainer.trading.kernel import execute, fill, judge, layout, loop, many, nu
 
 MODULES = (layout, numbers, orders, execute, path, fill, judge, propose, loop, many)
 
-INLINED = frozenset({"load", "wish", "has_room", "value_account", "push_peak", "fill", "propose"})
+INLINED = frozenset(
+    {
+        *("load", "idle", "note", "has_room", "fill", "open_row", "close_row", "value_account", "push_peak"),
+        *("walk", "expire", "at_open", "end_order", "paid", "possible", "affordable", "book", "follow_up"),
+        *("propose", "stirs", "rebalance", "give_up", "wanted", "room", "offer"),
+        *("permission_bits", "is_duplicate", "size_bits", "state_bits"),
+    }
+)
+"""Functions with one place that matters from which they are called: a call passes two dozen arguments."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +39,7 @@ class Kernels:
     """The functions that callers use, of one twin."""
 
     compiled: bool
-    run: Callable[..., int]
+    trade: Callable[..., int]
     fill: Callable[..., None]
     propose: Callable[..., None]
     take_stock: Callable[..., None]
@@ -41,7 +49,7 @@ class Kernels:
 
 PLAIN = Kernels(
     compiled=False,
-    run=loop.run,
+    trade=loop.trade,
     fill=fill.fill,
     propose=propose.propose,
     take_stock=judge.take_stock,
@@ -89,7 +97,7 @@ def compiled() -> Kernels:
         config.CACHE_DIR = before
     return Kernels(
         compiled=True,
-        run=namespace["run"],
+        trade=namespace["trade"],
         fill=namespace["fill"],
         propose=namespace["propose"],
         take_stock=namespace["take_stock"],

@@ -6,6 +6,7 @@ from retainer.trading.kernel.layout import (
     ACTION_DIVIDEND,
     ACTION_NEW,
     ACTION_OLD,
+    ACTIONS,
     ALIVE_ORDERS,
     AT,
     BAR_VOLUME,
@@ -16,6 +17,7 @@ from retainer.trading.kernel.layout import (
     CASH,
     CLOSE,
     COST,
+    COUNTS,
     DAY,
     DAY_EQUITY,
     DAY_VOLUME,
@@ -42,6 +44,7 @@ from retainer.trading.kernel.layout import (
     ORDER_COLUMNS,
     ORDERS_END,
     OWN,
+    PEAKS,
     QUANTITY,
     REALISED,
     RECENT_END,
@@ -72,44 +75,47 @@ from retainer.trading.kernel.path import walk
 
 def fill(f: Reals, w: Wholes, r: Reals) -> None:
     """Let the row's bars act on the account. The caller has set ``AT``, ``ROW_DAY``, ``TRADING`` and the bars."""
-    before = f[EQUITY]
-    fresh = w[ROW_DAY] != w[DAY]
-    if fresh:
-        new_day(f, w, r)
-    p = HEADER
-    while p < w[SYMBOLS_END]:
-        if f[p + ACTION_NEW] > 0.0:
-            if f[p + ACTION_NEW] != f[p + ACTION_OLD]:
-                split(f, w, r, p, f[p + ACTION_NEW], f[p + ACTION_OLD])
-            else:
-                dividend(f, w, r, p, f[p + ACTION_DIVIDEND])
-        p += SYMBOL_COLUMNS
+    open_row(f, w, r)
+    if w[ACTIONS] > 0:
+        act(f, w, r)
     if w[ALIVE_ORDERS] > 0:
         chain_orders(f, w)
         if w[TRADING] == 1:
             walk(f, w, r)
-    p = HEADER
-    while p < w[SYMBOLS_END]:
-        if f[p + CLOSE] > 0.0:
-            f[p + MARK] = f[p + CLOSE]
-            f[p + DAY_VOLUME] += f[p + BAR_VOLUME]
-            w[p + SEEN] = w[AT]
-        p += SYMBOL_COLUMNS
     if w[RECENT_END] > w[RECENT_FIRST]:
         prune_recent(w)
-    if fresh:
+    if r[COUNTS] > 0.0:
+        count_volumes(f, w)
+    close_row(f, w, r)
+
+
+def open_row(f: Reals, w: Wholes, r: Reals) -> None:
+    """Begin a new day where the row does."""
+    if w[ROW_DAY] != w[DAY]:
+        new_day(f, w, r)
         w[DAY] = w[ROW_DAY]
-        f[DAY_EQUITY] = before
+        f[DAY_EQUITY] = f[EQUITY]
+
+
+def close_row(f: Reals, w: Wholes, r: Reals) -> None:
+    """Value the account at the row's closes."""
     value_account(f, w, r)
-    push_peak(f, w)
+    if r[PEAKS] > 0.0:
+        push_peak(f, w)
 
 
 def value_account(f: Reals, w: Wholes, r: Reals) -> None:
-    """Positions and equity at the last closes."""
-    value, gross, shorts = 0.0, 0.0, 0.0
+    """Mark the symbols at this row's closes; positions and equity at the last ones."""
+    value, gross, shorts, at, end = 0.0, 0.0, 0.0, w[AT], w[SYMBOLS_END]
     p = HEADER
-    while p < w[SYMBOLS_END]:
-        worth = f[p + QUANTITY] * f[p + MARK]
+    while p < end:
+        price = f[p + CLOSE]
+        if price > 0.0:
+            f[p + MARK] = price
+            w[p + SEEN] = at
+        else:
+            price = f[p + MARK]
+        worth = f[p + QUANTITY] * price
         value += worth
         gross += abs(worth)
         if worth < 0.0:
@@ -132,6 +138,8 @@ def new_day(f: Reals, w: Wholes, r: Reals) -> None:
     f[UNSETTLED + 1] = f[UNSETTLED]
     f[UNSETTLED] = 0.0
     nights = float(w[ROW_DAY] - w[DAY]) if w[DAY] > 0 else 0.0
+    if r[COUNTS] == 0.0 and r[BORROW_RATE] == 0.0:
+        return
     for p in range(HEADER, w[SYMBOLS_END], SYMBOL_COLUMNS):
         volume = f[p + DAY_VOLUME]
         if volume > 0.0:
@@ -148,7 +156,26 @@ def new_day(f: Reals, w: Wholes, r: Reals) -> None:
             event(f, w, BORROW_COST, p, 0.0, 0.0, -cost)
 
 
+def count_volumes(f: Reals, w: Wholes) -> None:
+    """Add the row's volumes to their sessions'."""
+    for p in range(HEADER, w[SYMBOLS_END], SYMBOL_COLUMNS):
+        if f[p + CLOSE] > 0.0:
+            f[p + DAY_VOLUME] += f[p + BAR_VOLUME]
+
+
 # --- corporate actions
+def act(f: Reals, w: Wholes, r: Reals) -> None:
+    """Splits and dividends of this row, once."""
+    for p in range(HEADER, w[SYMBOLS_END], SYMBOL_COLUMNS):
+        if f[p + ACTION_NEW] > 0.0:
+            if f[p + ACTION_NEW] != f[p + ACTION_OLD]:
+                split(f, w, r, p, f[p + ACTION_NEW], f[p + ACTION_OLD])
+            else:
+                dividend(f, w, r, p, f[p + ACTION_DIVIDEND])
+            f[p + ACTION_NEW] = 0.0
+    w[ACTIONS] = 0
+
+
 def dividend(f: Reals, w: Wholes, r: Reals, p: int, per_share: float) -> None:
     """Credit (a short: debit) ``per_share`` of money, and lower resting buy limits and sell stops by it.
 

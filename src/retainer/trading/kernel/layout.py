@@ -76,6 +76,8 @@ EVENTS_END = 24
 EVENTS_STOP = 25
 SYMBOLS = 26
 """How many."""
+ACTIONS = 27
+"""Symbols with a split or a dividend before this row's bars."""
 HEADER = 28
 
 # --- a symbol: position (f)
@@ -99,7 +101,7 @@ RESERVED = 9
 LEFT = 10
 """Quantity that this bar's volume still allows."""
 OPEN = 11
-"""The bar of the row; a close of 0 is a missing bar."""
+"""The bar of the row; a close of 0 is a missing bar. Open, high and low are there where orders rest."""
 HIGH = 12
 LOW = 13
 CLOSE = 14
@@ -249,15 +251,19 @@ STALE_NS = 36
 FUTURE_NS = 37
 TO_CENTS = 38
 """Whether unrounded amounts and fees are rounded to the cent at every fill."""
-RULES = 39
+PEAKS = 39
+"""Whether peaks of equity are kept: live, and where a limit looks at them; so the next."""
+COUNTS = 40
+"""Whether a session's volumes and round trips are counted."""
+WISHES = 41
+"""Whether the log has what was wanted and what there was no room for: live."""
+RULES = 42
 
 NEXT_OPEN, NEXT_CLOSE, SAME_CLOSE = 0, 1, 2
 
-# --- the tape: columns of a cell (bar of a symbol in a row) and of a row
-CELL_COLUMNS = 5
-"""open, high, low, close, volume"""
-ROW_COLUMNS = 3
-"""close time, day number, whether the exchange trades"""
+# --- the tape: columns of the cells (a bar of a symbol in a row), and of what is given with them
+BAR_COLUMNS = 4
+"""open, high, low, volume; a cell has these and its close"""
 ACTION_COLUMNS = 3
 """new, old, dividend"""
 EXIT_COLUMNS = 3

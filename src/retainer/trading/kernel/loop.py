@@ -1,29 +1,36 @@
 """The loops: ``fill`` and ``propose`` over many rows, for one plan or for many sets of targets.
 
-A tape is ``x`` (floats, five columns per cell: the bar of one symbol in one row) and ``y`` (three columns per row);
-``g`` holds a target per cell, ``exits`` three columns per cell or nothing.
+A tape is ``x`` and ``y``. ``x`` has floats per cell (the bar of one symbol in one row): the closes of all cells first,
+which every row needs, then four columns per cell that are needed where orders rest: open, high, low and volume. ``y``
+has close time, day number and whether the exchange trades, one column after the other. ``g`` holds a target per cell,
+``exits`` three columns per cell or nothing.
 """
 
 from __future__ import annotations
 
-from retainer.trading.kernel.fill import fill, value_account
+from retainer.trading.kernel.fill import close_row, fill, open_row, value_account
 from retainer.trading.kernel.judge import take_stock
 from retainer.trading.kernel.layout import (
     ACTION_COLUMNS,
     ACTION_DIVIDEND,
     ACTION_NEW,
     ACTION_OLD,
+    ACTIONS,
     ALIVE_ORDERS,
     AT,
+    BAR_COLUMNS,
     BAR_VOLUME,
+    BORROW_RATE,
     CASH,
-    CELL_COLUMNS,
     CLOSE,
+    COUNTS,
+    DAY,
     EQUITY,
     EVENTS_END,
     EVENTS_STOP,
     EXIT_COLUMNS,
     FILL_ON,
+    FIRST,
     GROSS,
     HEADER,
     HIGH,
@@ -48,9 +55,9 @@ from retainer.trading.kernel.layout import (
     PEAK_END,
     PEAK_STOP,
     RECENT_END,
+    RECENT_FIRST,
     RECENT_STOP,
     ROW,
-    ROW_COLUMNS,
     ROW_DAY,
     SAME_CLOSE,
     SYMBOL_COLUMNS,
@@ -66,10 +73,10 @@ from retainer.trading.kernel.layout import (
 )
 from retainer.trading.kernel.orders import chain_orders
 from retainer.trading.kernel.path import at_close
-from retainer.trading.kernel.propose import place, propose
+from retainer.trading.kernel.propose import place, propose, stirs
 
 
-def run(
+def trade(
     f: Reals,
     w: Wholes,
     r: Reals,
@@ -82,63 +89,121 @@ def run(
     planned: Reals,
     planned_wholes: Wholes,
     planned_cells: Wholes,
+    base: int,
     curves: Reals,
+    first: int,
+    stride: int,
     row: int,
     rows: int,
 ) -> int:
     """Trade the rows from ``row`` on. Stops early, and says where, when the account has no room for one more row.
 
-    ``curves`` takes equity, then cash, then gross value (price units times quantity units), a value per row each.
+    ``base`` is where the set of targets begins in ``g``. ``curves`` takes equity from ``first`` on, a value per row;
+    with a ``stride`` also cash and gross value (price units times quantity units), that far behind one another.
     """
     while row < rows:
-        if not has_room(w, planned_cells, row):
+        row = idle(f, w, r, x, y, action_cells, g, planned_cells, base, curves, first, stride, row, rows)
+        if row == rows or not has_room(w, planned_cells, row):
             return row
-        load(f, w, x, y, actions, action_cells, row)
-        wish(f, w, g, exits, row, 0)
+        load(f, w, r, x, y, actions, action_cells, g, exits, base, row, rows)
         fill(f, w, r)
-        place_planned(f, w, r, planned, planned_wholes, planned_cells)
+        if w[NEXT_PLANNED] < len(planned_cells):
+            place_planned(f, w, r, planned, planned_wholes, planned_cells)
         propose(f, w, r)
         if r[FILL_ON] == SAME_CLOSE:
             fill_now(f, w, r)
-        curves[row] = f[EQUITY]
-        curves[rows + row] = f[CASH]
-        curves[2 * rows + row] = f[GROSS]
+        note(f, curves, first + row, stride)
         row += 1
     return row
 
 
-def load(f: Reals, w: Wholes, x: Reals, y: Wholes, actions: Reals, action_cells: Wholes, row: int) -> None:
-    """Put a row of the tape into the account: time, bars, splits and dividends."""
+def idle(
+    f: Reals,
+    w: Wholes,
+    r: Reals,
+    x: Reals,
+    y: Wholes,
+    action_cells: Wholes,
+    g: Reals,
+    planned_cells: Wholes,
+    base: int,
+    curves: Reals,
+    first: int,
+    stride: int,
+    row: int,
+    rows: int,
+) -> int:
+    """Pass the rows that only move prices, and return the first one that may do more.
+
+    Nothing rests or is remembered, no corporate action, no order of the plan, no target that may want an order, nothing
+    that is counted by the day. To such rows ``load``, ``fill`` and ``propose`` do what is done here.
+    """
+    if w[ALIVE_ORDERS] > 0 or w[RECENT_END] > w[RECENT_FIRST] or r[COUNTS] > 0.0:
+        return row
+    symbols, end = w[SYMBOLS], w[SYMBOLS_END]
+    days = rows
+    if w[NEXT_ACTION] < len(action_cells):
+        rows = min(rows, action_cells[w[NEXT_ACTION]] // symbols)
+    if w[NEXT_PLANNED] < len(planned_cells):
+        rows = min(rows, planned_cells[w[NEXT_PLANNED]] // symbols)
+    while row < rows:
+        cell = row * symbols
+        p = HEADER
+        while p < end:
+            if stirs(f, p, g[base + cell]):
+                return row
+            f[p + CLOSE] = x[cell]
+            cell += 1
+            p += SYMBOL_COLUMNS
+        w[ROW_DAY] = y[days + row]
+        if (w[ROW_DAY] != w[DAY] and r[BORROW_RATE] > 0.0) or w[PEAK_END] >= w[PEAK_STOP]:
+            return row
+        w[AT] = y[row]
+        open_row(f, w, r)
+        close_row(f, w, r)
+        note(f, curves, first + row, stride)
+        row += 1
+    return row
+
+
+def note(f: Reals, curves: Reals, at: int, stride: int) -> None:
+    """Write the row's equity down, and cash and gross value where they are wanted."""
+    curves[at] = f[EQUITY]
+    if stride > 0:
+        curves[at + stride] = f[CASH]
+        curves[at + 2 * stride] = f[GROSS]
+
+
+def load(
+    f: Reals,
+    w: Wholes,
+    r: Reals,
+    x: Reals,
+    y: Wholes,
+    actions: Reals,
+    action_cells: Wholes,
+    g: Reals,
+    exits: Reals,
+    base: int,
+    row: int,
+    rows: int,
+) -> None:
+    """Put a row into the account: time, bars, splits and dividends, targets (of the set that begins at ``base``)."""
     w[ROW] = row
-    w[AT] = y[row * ROW_COLUMNS]
-    w[ROW_DAY] = y[row * ROW_COLUMNS + 1]
-    w[TRADING] = y[row * ROW_COLUMNS + 2]
-    cell = row * w[SYMBOLS]
-    n = w[NEXT_ACTION]
+    w[AT] = y[row]
+    w[ROW_DAY] = y[rows + row]
+    w[TRADING] = y[2 * rows + row]
+    cells, cell, end = rows * w[SYMBOLS], row * w[SYMBOLS], w[SYMBOLS_END]
+    everything = r[COUNTS] > 0.0 or r[FILL_ON] == SAME_CLOSE
     p = HEADER
-    while p < w[SYMBOLS_END]:
-        c = cell * CELL_COLUMNS
-        f[p + OPEN] = x[c]
-        f[p + HIGH] = x[c + 1]
-        f[p + LOW] = x[c + 2]
-        f[p + CLOSE] = x[c + 3]
-        f[p + BAR_VOLUME] = x[c + 4]
-        f[p + ACTION_NEW] = 0.0
-        if n < len(action_cells) and action_cells[n] == cell:
-            f[p + ACTION_NEW] = actions[n * ACTION_COLUMNS]
-            f[p + ACTION_OLD] = actions[n * ACTION_COLUMNS + 1]
-            f[p + ACTION_DIVIDEND] = actions[n * ACTION_COLUMNS + 2]
-            n += 1
-        cell += 1
-        p += SYMBOL_COLUMNS
-    w[NEXT_ACTION] = n
-
-
-def wish(f: Reals, w: Wholes, g: Reals, exits: Reals, row: int, base: int) -> None:
-    """Put the targets of a row into the account; ``base`` is where the set of targets begins."""
-    cell = row * w[SYMBOLS]
-    p = HEADER
-    while p < w[SYMBOLS_END]:
+    while p < end:
+        f[p + CLOSE] = x[cell]
+        if everything or w[p + FIRST] > 0:
+            c = cells + cell * BAR_COLUMNS
+            f[p + OPEN] = x[c]
+            f[p + HIGH] = x[c + 1]
+            f[p + LOW] = x[c + 2]
+            f[p + BAR_VOLUME] = x[c + 3]
         f[p + WISH] = g[base + cell]
         if len(exits) > 0:
             f[p + WISH_LOSS] = exits[cell * EXIT_COLUMNS]
@@ -146,6 +211,21 @@ def wish(f: Reals, w: Wholes, g: Reals, exits: Reals, row: int, base: int) -> No
             f[p + WISH_TRAIL] = exits[cell * EXIT_COLUMNS + 2]
         cell += 1
         p += SYMBOL_COLUMNS
+    if w[NEXT_ACTION] < len(action_cells) and action_cells[w[NEXT_ACTION]] < cell:
+        load_actions(f, w, actions, action_cells, cell)
+
+
+def load_actions(f: Reals, w: Wholes, actions: Reals, action_cells: Wholes, end: int) -> None:
+    """The splits and dividends of the row whose cells end before ``end``."""
+    n, start = w[NEXT_ACTION], end - w[SYMBOLS]
+    while n < len(action_cells) and action_cells[n] < end:
+        p = HEADER + (action_cells[n] - start) * SYMBOL_COLUMNS
+        f[p + ACTION_NEW] = actions[n * ACTION_COLUMNS]
+        f[p + ACTION_OLD] = actions[n * ACTION_COLUMNS + 1]
+        f[p + ACTION_DIVIDEND] = actions[n * ACTION_COLUMNS + 2]
+        w[ACTIONS] += 1
+        n += 1
+    w[NEXT_ACTION] = n
 
 
 def fill_now(f: Reals, w: Wholes, r: Reals) -> None:
@@ -160,7 +240,7 @@ def place_planned(f: Reals, w: Wholes, r: Reals, planned: Reals, planned_wholes:
     n = w[NEXT_PLANNED]
     symbols = w[SYMBOLS]
     start, end = w[ROW] * symbols, (w[ROW] + 1) * symbols
-    if n >= len(planned_cells) or planned_cells[n] >= end:
+    if planned_cells[n] >= end:
         return
     chain_orders(f, w)
     take_stock(f, w, r)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from retainer.trading.kernel.fill import fill
 from retainer.trading.kernel.layout import (
     CASH,
     DAY_EQUITY,
     EQUITY,
     EVENTS_END,
     FEES,
-    FILL_ON,
     FILLS,
+    FIRST,
     HEADER,
+    LAST,
     NEXT_GROUP,
     NEXT_SEQ,
     ORDERS_END,
@@ -23,7 +23,6 @@ from retainer.trading.kernel.layout import (
     RECENT_FIRST,
     RECENT_STOP,
     REFUSALS,
-    SAME_CLOSE,
     SEEN,
     SYMBOL_COLUMNS,
     SYMBOLS,
@@ -31,8 +30,7 @@ from retainer.trading.kernel.layout import (
     Reals,
     Wholes,
 )
-from retainer.trading.kernel.loop import fill_now, has_room, load, wish
-from retainer.trading.kernel.propose import propose
+from retainer.trading.kernel.loop import trade
 
 
 def begin(f: Reals, w: Wholes, cash: float) -> None:
@@ -45,6 +43,8 @@ def begin(f: Reals, w: Wholes, cash: float) -> None:
         for c in range(SYMBOL_COLUMNS):
             f[p + c] = 0.0
         w[p + SEEN] = 0
+        w[p + FIRST] = 0
+        w[p + LAST] = 0
     f[CASH] = cash
     f[EQUITY] = cash
     f[DAY_EQUITY] = cash
@@ -67,6 +67,7 @@ def sweep(
     actions: Reals,
     action_cells: Wholes,
     targets: Reals,
+    nothing: Reals,
     none: Wholes,
     cash: float,
     rows: int,
@@ -79,30 +80,50 @@ def sweep(
     """Trade every set of ``targets`` on an account of its own. Stops early, and says where, when there is no room.
 
     ``figures``: final equity, fees and largest drawdown (share of the highest equity) per set; ``counts``: fills and
-    refusals; ``curves``: equity per set and row, or nothing; ``none`` is empty.
+    refusals; ``curves``: equity per row, of every set or of one after the other; ``nothing`` and ``none`` are empty.
     """
     cells = rows * w[SYMBOLS]
     for k in range(first, sets):
         begin(f, w, cash)
-        top, worst = cash, 0.0
-        for row in range(rows):
-            if not has_room(w, none, row):
-                return k
-            load(f, w, x, y, actions, action_cells, row)
-            wish(f, w, targets, curves[:0], row, k * cells)
-            fill(f, w, r)
-            propose(f, w, r)
-            if r[FILL_ON] == SAME_CLOSE:
-                fill_now(f, w, r)
+        at = k * rows if len(curves) > rows else 0
+        row = 0
+        while row < rows:
             w[EVENTS_END] = w[PEAK_STOP]
-            equity = f[EQUITY]
-            top = max(top, equity)
-            worst = max(worst, (top - equity) / top)
-            if len(curves) > 0:
-                curves[k * rows + row] = equity
+            reached = trade(
+                f,
+                w,
+                r,
+                x,
+                y,
+                actions,
+                action_cells,
+                targets,
+                nothing,
+                nothing,
+                none,
+                none,
+                k * cells,
+                curves,
+                at,
+                0,
+                row,
+                rows,
+            )
+            if reached == row:
+                return k
+            row = reached
         figures[3 * k] = f[EQUITY]
         figures[3 * k + 1] = f[FEES]
-        figures[3 * k + 2] = worst
+        figures[3 * k + 2] = deepest(curves, at, rows, cash)
         counts[2 * k] = w[FILLS]
         counts[2 * k + 1] = w[REFUSALS]
     return sets
+
+
+def deepest(curves: Reals, first: int, rows: int, cash: float) -> float:
+    """The largest fall from the highest equity so far, as a share of it, of the ``rows`` values from ``first`` on."""
+    top, worst = cash, 0.0
+    for n in range(first, first + rows):
+        top = max(top, curves[n])
+        worst = max(worst, (top - curves[n]) / top)
+    return worst

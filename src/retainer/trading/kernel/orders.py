@@ -26,7 +26,6 @@ from retainer.trading.kernel.layout import (
     EVENTS_END,
     EXIT_ORDERED,
     FIRST,
-    HEADER,
     LAST,
     NEXT_SEQ,
     O_ALIVE,
@@ -63,7 +62,6 @@ from retainer.trading.kernel.layout import (
     RECENT_STOP,
     REMEMBER,
     ROW,
-    SYMBOL_COLUMNS,
     SYMBOLS_END,
     TRAILING,
     Reals,
@@ -199,9 +197,9 @@ def cancel_order(f: Reals, w: Wholes, o: int, reason: int) -> None:
 
 def chain_orders(f: Reals, w: Wholes) -> None:
     """Close the gaps of ended orders and link each symbol's orders, oldest first."""
-    for p in range(HEADER, w[SYMBOLS_END], SYMBOL_COLUMNS):
-        w[p + FIRST] = 0
-        w[p + LAST] = 0
+    for o in range(w[SYMBOLS_END], w[ORDERS_END], ORDER_COLUMNS):
+        w[w[o + O_SYMBOL] + FIRST] = 0
+        w[w[o + O_SYMBOL] + LAST] = 0
     kept = w[SYMBOLS_END]
     for o in range(w[SYMBOLS_END], w[ORDERS_END], ORDER_COLUMNS):
         if w[o + O_ALIVE] == 0:

@@ -62,6 +62,7 @@ from retainer.trading.kernel.layout import (
     WISH_LOSS,
     WISH_PROFIT,
     WISH_TRAIL,
+    WISHES,
     Reals,
     Wholes,
 )
@@ -82,14 +83,21 @@ from retainer.trading.kernel.orders import (
 
 
 def propose(f: Reals, w: Wholes, r: Reals) -> None:
-    """Turn the wishes of this row into orders; their events are ``WANTED``, ``REFUSED`` and ``SKIPPED``."""
-    p = HEADER
-    while p < w[SYMBOLS_END]:
-        wish = f[p + WISH]
-        if wish == wish and (wish != f[p + TARGET] or (wish == 0.0 and f[p + OWN] != 0.0)):  # noqa: PLR0124  NaN: none
+    """Turn the wishes of this row into orders; their events are ``REFUSED`` and, live, ``WANTED`` and ``SKIPPED``."""
+    p, end = HEADER, w[SYMBOLS_END]
+    while p < end:
+        if stirs(f, p, f[p + WISH]):
             rebalance(f, w, r)
             return
         p += SYMBOL_COLUMNS
+
+
+def stirs(f: Reals, p: int, wish: float) -> bool:
+    """Whether the wish may want an order: it is another one than before, or 0 while own shares are left.
+
+    One branch for the caller: which of many symbols are held cannot be foretold by a processor.
+    """
+    return (wish == wish) & ((wish != f[p + TARGET]) | ((wish == 0.0) & (f[p + OWN] != 0.0)))  # noqa: PLR0124  NaN
 
 
 def rebalance(f: Reals, w: Wholes, r: Reals) -> None:
@@ -99,11 +107,10 @@ def rebalance(f: Reals, w: Wholes, r: Reals) -> None:
     take_stock(f, w, r)
     for side in (-1, 1):
         for p in range(HEADER, w[SYMBOLS_END], SYMBOL_COLUMNS):
-            if f[p + WISH] != f[p + WISH]:
-                continue
-            quantity = wanted(f, w, r, p, side)
-            if quantity > 0.0:
-                offer(f, w, r, p, side, quantity)
+            if stirs(f, p, f[p + WISH]):
+                quantity = wanted(f, w, r, p, side)
+                if quantity > 0.0:
+                    offer(f, w, r, p, side, quantity)
     for p in range(HEADER, w[SYMBOLS_END], SYMBOL_COLUMNS):
         if f[p + WISH] == f[p + WISH]:
             f[p + TARGET] = f[p + WISH]
@@ -112,7 +119,7 @@ def rebalance(f: Reals, w: Wholes, r: Reals) -> None:
 def give_up(f: Reals, w: Wholes) -> None:
     """Cancel entries that still rest in symbols whose target is 0 now."""
     for p in range(HEADER, w[SYMBOLS_END], SYMBOL_COLUMNS):
-        if f[p + WISH] != 0.0:
+        if w[p + FIRST] == 0 or f[p + WISH] != 0.0:
             continue
         entry = 1 if f[p + OWN] >= 0.0 else -1
         o = w[p + FIRST]
@@ -182,9 +189,10 @@ def offer(f: Reals, w: Wholes, r: Reals, p: int, side: int, quantity: float) -> 
     """One order of the strategy: cut to the limits, judged, and resting if nothing speaks against it."""
     cut = room(f, r, p, side, quantity)
     if cut <= 0.0:
-        e = event(f, w, SKIPPED, p, quantity, f[p + MARK], 0.0)
-        w[e + E_SIDE] = side
         w[SKIPS] += 1
+        if r[WISHES] > 0.0:
+            e = event(f, w, SKIPPED, p, quantity, f[p + MARK], 0.0)
+            w[e + E_SIDE] = side
         return
     own = f[p + OWN]
     kind = MARKET if r[FILL_ON] == NEXT_OPEN else ON_CLOSE
@@ -232,5 +240,6 @@ def place(
     promise(f, w, r, o)
     w[BUYS_MINUTE] += increases
     w[BUYS_DAY] += increases
-    order_event(f, w, WANTED, o, quantity, f[p + MARK], 0.0)
+    if r[WISHES] > 0.0:
+        order_event(f, w, WANTED, o, quantity, f[p + MARK], 0.0)
     return o

@@ -23,8 +23,9 @@ def rules_of(
     settle: int = 0,
     fill_on: int = at.NEXT_OPEN,
     in_shares: bool = False,
+    live: bool = False,
 ) -> list[float]:
-    """One number per rule. ``exact``: dollars unrounded instead of whole units and cents."""
+    """One number per rule. ``exact``: dollars unrounded instead of whole units and cents; ``live``: keep all of it."""
     scale = 1.0 / PRICE_SCALE if exact else 1.0
     cents = 0.01 if exact else 1.0
     r = [0.0] * at.RULES
@@ -68,4 +69,7 @@ def rules_of(
     r[at.STALE_NS] = float(limits.stale_ns)
     r[at.FUTURE_NS] = float(limits.future_ns)
     r[at.TO_CENTS] = float(to_cents)
+    r[at.PEAKS] = float(live or limits.drawdown_bps < NOTHING_BINDS)
+    r[at.COUNTS] = float(live or limits.volume_ppm > 0 or limits.round_trips > 0)
+    r[at.WISHES] = float(live)
     return r

@@ -32,9 +32,9 @@ class Prepared:
     """Per symbol: its first bar in the span."""
     exact: bool
     cells: Floats
-    """Columns of :mod:`~retainer.trading.kernel.layout`: five per cell."""
+    """The closes of all cells (symbols within rows), then open, high, low and volume of each."""
     days: Ints
-    """Three columns per row."""
+    """Close time, day number and whether the exchange trades of every row, one column after the other."""
     actions: Floats
     action_cells: Ints
 
@@ -65,7 +65,7 @@ def prepare_tape(
     if not times.size:
         raise InvalidInputError("There is no bar in that span.", hint="Widen start and end.")
     width = len(symbols)
-    cells = np.zeros((times.size, width, at.CELL_COLUMNS))
+    closes, rest = np.zeros((times.size, width)), np.zeros((times.size, width, at.BAR_COLUMNS))
     rows, firsts, actions = [], [], []
     for s, symbol in enumerate(symbols):
         bars = market[symbol]
@@ -73,9 +73,10 @@ def prepare_tape(
         high = int(np.searchsorted(bars.close_time, times[-1], side="right"))
         own: Ints = np.arange(high - low) if width == 1 else np.searchsorted(times, bars.close_time[low:high])
         there = slice(None) if own.size == times.size else own
-        for column, values in enumerate((bars.open, bars.high, bars.low, bars.close)):
-            cells[there, s, column] = values[low:high] if exact else as_units(values[low:high])
-        cells[there, s, 4] = bars.volume[low:high]
+        closes[there, s] = bars.close[low:high] if exact else as_units(bars.close[low:high])
+        for column, values in enumerate((bars.open, bars.high, bars.low)):
+            rest[there, s, column] = values[low:high] if exact else as_units(values[low:high])
+        rest[there, s, 3] = bars.volume[low:high]
         actions += [(int(own[row - low]) * width + s, *what) for row, what in _actions(bars, low, high, exact=exact)]
         rows.append(own)
         firsts.append(low)
@@ -91,8 +92,8 @@ def prepare_tape(
         rows=tuple(rows),
         first=tuple(firsts),
         exact=exact,
-        cells=cells.ravel(),
-        days=np.stack([times, days, trading], axis=1).ravel(),
+        cells=np.concatenate([closes.ravel(), rest.ravel()]),
+        days=np.concatenate([times, days, trading]),
         actions=np.array([what for _, *what in actions], dtype=np.float64).ravel(),
         action_cells=np.array([cell for cell, *_ in actions], dtype=np.int64),
     )
