@@ -204,6 +204,19 @@ def test_fees_slippage_and_ticks() -> None:
     assert run.slippage_cost == pytest.approx(0.02 * 100 * 2)
 
 
+def test_amounts_rounded_to_cents_carry_fees_on_the_rounded_amount() -> None:
+    # 100 x 0.12345 is 12.345 dollars, booked as 12.35: half of it is 6.175, a fee of 6.18 (of 12.345 it would be 6.17)
+    run = trade(
+        series([1, 0.12345, 0.12345]),
+        orders=[order(0, "buy", 100)],
+        fees=Fees(commission_ppm=500_000, slippage_ppm=0),
+        exact=True,
+        to_cents=True,
+    )
+    assert run.fees == 6.18
+    assert run.cash[-1] == 100_000 - 12.35 - 6.18
+
+
 def test_slippage_grows_with_the_share_of_the_volume() -> None:
     fees = Fees(slippage_ppm=0, slippage_units=100, impact_ppm=10_000)
     run = trade(series([100, 100]), orders=[order(0, "buy", 500)], fees=fees)
@@ -332,6 +345,7 @@ def test_a_symbol_goes_round_at_most_so_often_in_a_session() -> None:
         ({"orders": [order(0, "sell", 1, type="trailing", trail=1.5)]}, "no share of the price"),
         ({"volume_share": 2.0}, "no share"),
         ({"fill_on": "yesterday"}, "unknown"),
+        ({"to_cents": True}, "goes with exact"),
     ],
 )
 def test_what_cannot_be_meant_is_refused_by_name(bad: Any, words: str) -> None:

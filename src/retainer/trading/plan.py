@@ -41,7 +41,8 @@ class EngineSettings:
     exact: bool = False
     """Unrounded: no tick, no cent, targets not rounded to basis points; as most backtesters compute."""
     to_cents: bool = False
-    """With ``exact``: amounts and fees (not prices) are rounded to the cent at every fill, as nautilus_trader does."""
+    """With ``exact``: the amount of every fill is rounded to the nearest cent, and so is its fee, which is a share of
+    the rounded amount (prices are not rounded): as a broker's statement has it, and nautilus_trader."""
     fractional: bool = False
     """Quantities in millionths of a share instead of whole shares."""
     volume_share: float = 0.0
@@ -66,6 +67,8 @@ class EngineSettings:
         for name in ("volume_share", "borrow"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InvalidInputError(f"{name} {getattr(self, name)} is no share.", hint="0 to 1.")
+        if self.to_cents and not self.exact:
+            raise InvalidInputError("to_cents goes with exact=True.", hint="Without it everything is rounded anyway.")
         if self.settle_sessions not in range(4):
             raise InvalidInputError(f"settle_sessions {self.settle_sessions} is out of range.", hint="0 to 3.")
 

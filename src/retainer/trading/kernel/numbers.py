@@ -45,11 +45,16 @@ def half_even(numerator: float, denominator: float) -> float:
     return quotient
 
 
-def cents(dollars: float) -> float:
-    """Dollars to the nearest cent, halves up."""
+def in_cents(dollars: float) -> float:
+    """Dollars as whole cents, halves up."""
     scaled = dollars * 100.0
     base = float(math.floor(scaled))
-    return (base + 1.0 if scaled - base >= 0.5 else base) / 100.0
+    return base + 1.0 if scaled - base >= 0.5 else base
+
+
+def cents(dollars: float) -> float:
+    """Dollars to the nearest cent, halves up."""
+    return in_cents(dollars) / 100.0
 
 
 def money(r: Reals, quantity: float, price: float) -> float:
@@ -66,10 +71,14 @@ def whole(r: Reals, quantity: float) -> float:
 
 
 def charge(r: Reals, quantity: float, per_share: float, value: float, ppm: float) -> float:
-    """``per_share`` units per share plus ``ppm`` of ``value`` (units), in money, rounded up."""
+    """``per_share`` units per share plus ``ppm`` of ``value`` (units), in money, rounded up.
+
+    Where dollars are rounded to cents, it is a share of the rounded value, and is rounded to the nearest cent itself.
+    """
     if r[ROUND] == 0.0:
-        unrounded = (quantity * per_share / r[LOTS] + value * ppm / PPM) / r[UNIT]
-        return cents(unrounded) if r[TO_CENTS] > 0.0 else unrounded
+        if r[TO_CENTS] > 0.0:
+            return cents(quantity * per_share + in_cents(value) * ppm / (100.0 * PPM))
+        return (quantity * per_share / r[LOTS] + value * ppm / PPM) / r[UNIT]
     high = float(math.floor(value / PPM))
     low = (value - high * PPM) * ppm
     part = float(math.floor(low / PPM))
