@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from retainer.core.errors import InvalidInputError
-from retainer.trading.bars import PRICE_FIELDS, Bars, Ints, close_of
+from retainer.trading.bars import PRICE_FIELDS, US_CLOSE, Bars, Ints, new_york
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -129,7 +129,7 @@ def _times(table: pd.DataFrame, symbol: str) -> Ints:
     if index.isna().any():
         raise InvalidInputError(f"{symbol}, row {int(np.argmax(index.isna()))}: the date is missing.")
     if bool((index == index.normalize()).all()):
-        return np.array([close_of(day) for day in index.date], dtype=np.int64)
+        index = (index.tz_localize(None) + pd.Timedelta(hours=US_CLOSE.hour)).tz_localize(new_york())
     if index.tz is None:
         raise InvalidInputError(
             f"{symbol}: row 0 is {index[0].isoformat()}, a time without a zone.",
