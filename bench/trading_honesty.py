@@ -1,8 +1,8 @@
 """Honesty by default: what it costs, and whether it finds what it must.
 
-Three tables: CPU time of a backtest of 2,500 daily bars with every check on (limit 15 ms, warm); every planted way of
-cheating, found or not, over several symbols and seeds (limit: all); false alarms on the honest classics (limit: none).
-Exit code 1 when a limit is missed.
+Three tables: CPU time of a backtest of 2,500 daily bars with every check on (limit 15 ms, warm, for every classic);
+every planted way of cheating, found or not, over several symbols and seeds (limit: all); false alarms on the honest
+classics (limit: none). Exit code 1 when a limit is missed.
 """
 
 from __future__ import annotations
@@ -31,8 +31,6 @@ from retainer.trading.strategies import CATALOGUE, make_strategy
 
 LIMIT_MS = 15.0
 BARS = 2_500
-JUDGED = "sma-cross"
-"""The work that other backtesters were measured with; the other classics are printed beside it."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -73,7 +71,7 @@ def cost(bars: Bars, repeats: int) -> list[str]:
             warm = times[2:]
             median = float(np.median(warm))
             print(f"{name:<20}{median:>9.1f}{min(warm):>9.1f}{trades:>9}")
-            if name == JUDGED and median > LIMIT_MS:
+            if median > LIMIT_MS:
                 missed.append(f"{name} took {median:.1f} ms, the limit is {LIMIT_MS:g} ms")
     return missed
 

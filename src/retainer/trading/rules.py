@@ -238,7 +238,9 @@ def new_month(at: Ints) -> Truths:
     Months are those of New York's standard time: a session always lies within one.
     """
     months = (at - _NEW_YORK_NS).astype("datetime64[ns]").astype("datetime64[M]")
-    return np.r_[True, months[1:] != months[:-1]] if months.size else np.zeros(0, dtype=bool)
+    begins = np.ones(months.size, dtype=bool)
+    np.not_equal(months[1:], months[:-1], out=begins[1:])
+    return begins
 
 
 def rolling_deviation(values: Floats, window: int) -> Floats:

@@ -69,7 +69,7 @@ class VolatilityTarget(Rule):
     per_year: int = parameter(252, low=1, high=200_000, about="Bars in a year.")
 
     def indicators(self, bars: Bars) -> dict[str, Floats]:
-        returns = np.r_[np.nan, np.diff(np.log(bars.adjusted()))]
+        returns = np.diff(np.log(bars.adjusted()), prepend=np.nan)
         return {"volatility": rolling_deviation(returns, self.window) * np.sqrt(self.per_year)}
 
     def targets(self, bars: Bars, indicators: Mapping[str, Floats]) -> Floats:
