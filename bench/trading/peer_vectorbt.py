@@ -1,4 +1,7 @@
-"""vectorbt at the shared work: ``peer_vectorbt.py TASK FILL COUNT COMBOS``. The next open is a shifted signal."""
+"""vectorbt at the shared work: ``peer_vectorbt.py TASK FILL COUNT COMBOS``. The next open is a shifted signal.
+
+Frames are made before the clock starts; its averages are its own, compiled.
+"""
 
 from __future__ import annotations
 

@@ -52,23 +52,27 @@ def step_ns(task: str) -> int:
     return (60 if task == "minute" else 86_400) * 10**9
 
 
-def ticks(close: np.ndarray) -> np.ndarray:
-    """Prices as whole 1/100,000: sums of them are exact, so no tie is decided by rounding."""
-    return np.rint(close * 1e5).astype(np.int64)
-
-
 def crossed(sums: np.ndarray, fast: int, slow: int) -> np.ndarray:
     """1 where the fast average is above the slow one, 0 where not, NaN before both are known. ``sums``: cumulative."""
     count = sums.size - 1
-    held = np.full(count, np.nan)
-    quick = (sums[slow:] - sums[slow - fast : count - fast + 1]) * slow
-    held[slow - 1 :] = quick > (sums[slow:] - sums[: count - slow + 1]) * fast
+    held = np.empty(count)
+    held[: slow - 1] = np.nan
+    quick = sums[slow:] - sums[slow - fast : count - fast + 1]
+    quick *= slow
+    long = sums[slow:] - sums[: count - slow + 1]
+    long *= fast
+    np.greater(quick, long, out=held[slow - 1 :])
     return held
 
 
 def sums_of(close: np.ndarray) -> np.ndarray:
-    """Cumulative ticks, beginning with 0."""
-    return np.concatenate([[0], np.cumsum(ticks(close))])
+    """Cumulative prices in whole 1/100,000, from 0 on: below 2**53 and so exact, no tie is decided by rounding."""
+    ticks = close * 1e5
+    np.rint(ticks, out=ticks)
+    sums = np.empty(close.size + 1)
+    sums[0] = 0.0
+    np.cumsum(ticks, out=sums[1:])
+    return sums
 
 
 def measured(work: Callable[[], tuple[int, float]], repeats: int) -> dict[str, Any]:
