@@ -19,7 +19,8 @@ from tests.trading_agent.service_for_tests import START, cut, open_service, pure
 
 from retainer.runtime.control import State
 from retainer.trading.bars import Bars, sessions
-from retainer.trading.parity import replay, same_decisions
+from retainer.trading.parity import same_decisions
+from retainer.trading.replaying import replay
 
 SESSIONS = 300
 PROGRAM = Path(__file__).with_name("service_for_tests.py")

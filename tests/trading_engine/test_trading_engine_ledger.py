@@ -16,7 +16,7 @@ from retainer.trading.bars import bars_at, close_of
 from retainer.trading.ledger import Entry, EquityMark, balance, entry, holdings, performance
 from retainer.trading.periods import Period
 from retainer.trading.samples import load_samples
-from retainer.trading.settings import FeeSettings, ReplaySettings, RiskLimits, SmaTrendSettings, TradingSettings
+from retainer.trading.settings import FeeSettings, ReplaySettings, RiskLimits, StrategySettings, TradingSettings
 from retainer.trading.state import Posting
 from retainer.trading.stats import buy_and_hold, max_drawdown, total_return
 from retainer.trading.units import ns_to_datetime
@@ -163,7 +163,7 @@ def test_defaults_work_and_the_strategy_s_entries_fit_the_limits() -> None:
 
 def test_settings_that_make_no_sense_are_refused() -> None:
     for wrong in (
-        lambda: SmaTrendSettings(fast=100, slow=20),
+        lambda: StrategySettings(fast=100, slow=20),
         lambda: RiskLimits(order=Decimal(2)),
         lambda: ReplaySettings(start=date(2008, 1, 2), live_from=date(2007, 1, 3)),
         lambda: TradingSettings(cash=Decimal(0)),

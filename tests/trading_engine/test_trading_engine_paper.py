@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
-
-import pytest
 
 from retainer.core.values import digest
 from retainer.trading.brokers.paper import judge_now, order_from_args
-from retainer.trading.kernels import apply_accept, fill, price_order
+from retainer.trading.kernels import apply_accept, fill, price_order, propose, risk
+from retainer.trading.limits import Reason
 from retainer.trading.order_effects import order_args
 from retainer.trading.parity import compare_fills
 from retainer.trading.state import AccountState, Fill, Order
+from retainer.trading.strategy import Exits
 from retainer.trading.units import to_units
 
 
@@ -117,16 +117,65 @@ def test_a_broker_s_fills_are_compared_with_the_bars_order_by_order() -> None:
     assert report.cost == different.cost == 50
 
 
-@pytest.mark.parametrize("symbol", ["AAPL"])
-def test_an_exit_by_the_strategy_takes_its_bracket_back(desk: Any, symbol: str) -> None:
-    from retainer.trading.kernels import propose
-
+def guarded(desk: Any, quantity: int = 10) -> Any:
+    """An account whose strategy holds AAPL, bought at 100, behind a stop at 95 and a target at 110."""
     state = desk.account(AAPL=100)
-    order = price_order(state, symbol, "buy", 10, strategy="trend")
+    order = price_order(state, "AAPL", "buy", quantity, strategy="trend")
     state = accept(state, order, stop_loss_price="95.00", take_profit_price="110.00")
-    state = fill(state, {symbol: desk.bar(symbol, 2, (100,))}, desk.at(2), desk.free).state
-    proposal = propose(state, desk.limits, {symbol: 0}, desk.at(2), "trend")
+    return fill(state, {"AAPL": desk.bar("AAPL", 2, (100,))}, desk.at(2), desk.free).state
+
+
+def kinds(state: AccountState) -> list[tuple[str, int]]:
+    return [(order.type, order.quantity) for order in state.orders]
+
+
+def test_an_exit_takes_the_bracket_back_when_it_is_accepted_and_not_before(desk: Any) -> None:
+    state = guarded(desk)
+    proposal = propose(state, desk.limits, {"AAPL": 0}, desk.at(2), "trend")
     [sale] = proposal.orders
     assert (sale.side, sale.quantity, sale.bits) == ("sell", 10, 0)
-    assert proposal.state.orders == ()
-    assert len(proposal.cancelled) == 2
+    assert proposal.cancelled == ()
+    assert kinds(proposal.state) == [("stop", 10), ("limit", 10)]
+    assert kinds(accept(proposal.state, sale)) == [("market", 10)]
+
+
+def test_a_refused_exit_leaves_the_position_guarded(desk: Any) -> None:
+    """The sale is never accepted; the next day falls through the stop at 95 and opens at 94: sold there."""
+    state = propose(guarded(desk), desk.limits, {"AAPL": 0}, desk.at(2), "trend").state
+    filled = fill(state, {"AAPL": desk.bar("AAPL", 3, (94,))}, desk.at(3), desk.free)
+    assert [(f.side, f.quantity, f.price) for f in filled.fills] == [("sell", 10, to_units(94))]
+    assert filled.state.positions == {}
+    assert filled.state.orders == ()
+
+
+def test_a_partial_exit_takes_back_as_much_protection_as_it_sells(desk: Any) -> None:
+    """10 shares are 1 % of 100,000 dollars. A target of 40 basis points is 4 shares: 6 are sold, 4 stay guarded."""
+    state = replace(guarded(desk), targets={"AAPL": 100})
+    [sale] = propose(state, desk.limits, {"AAPL": 40}, desk.at(2), "trend").orders
+    assert (sale.side, sale.quantity) == ("sell", 6)
+    assert kinds(accept(state, sale)) == [("stop", 4), ("limit", 4), ("market", 6)]
+
+
+def test_a_person_sells_unguarded_shares_before_guarded_ones(desk: Any) -> None:
+    """10 guarded shares of the strategy and 5 of the person's own: selling 8 takes back the protection of 3."""
+    state = guarded(desk)
+    held = replace(state.positions["AAPL"], quantity=15, own=10)
+    state = replace(state, positions={"AAPL": held})
+    sale = price_order(state, "AAPL", "sell", 8)
+    assert risk(sale, state, desk.limits, state.at) == 0
+    assert kinds(accept(state, sale)) == [("stop", 7), ("limit", 7), ("market", 8)]
+    limit = price_order(state, "AAPL", "sell", 8, "limit", limit=to_units(120))
+    assert risk(limit, state, desk.limits, state.at) == Reason.SHORT
+
+
+def test_the_exits_of_a_strategy_s_entry_reach_the_broker(desk: Any) -> None:
+    """A trailing stop of 2 % and a target of 5 %: bought at 100, the exits rest at 98 and 105."""
+    state = desk.account(AAPL=100)
+    exits = {"AAPL": Exits(trailing=20_000, profit=50_000)}
+    [entry] = propose(state, desk.limits, {"AAPL": 500}, state.at, "trend", exits).orders
+    state = accept(state, entry)
+    state = fill(state, {"AAPL": desk.bar("AAPL", 2, (100,))}, desk.at(2), desk.free).state
+    assert [(o.type, o.stop, o.limit, o.protective) for o in state.orders] == [
+        ("trailing", to_units(98), None, True),
+        ("limit", None, to_units(105), True),
+    ]

@@ -114,6 +114,16 @@ class Settings(BaseSettings):
     def _whole_path(cls, path: Path) -> Path:
         return path.expanduser().absolute()
 
+    @field_validator("trading")
+    @classmethod
+    def _placed(cls, trading: TradingSettings) -> TradingSettings:
+        """Paths beside the configuration file."""
+        own = trading.strategy
+        if own.folder is None and not own.is_spec:
+            return trading
+        folder = _config_file().parent / (own.folder or Path()).expanduser()
+        return trading.model_copy(update={"strategy": own.model_copy(update={"folder": folder.absolute()})})
+
     def chosen_models(self) -> ModelSettings:
         """``models`` with the shorthand applied."""
         return self.models.model_copy(update={"model": self.model}) if self.model else self.models

@@ -6,11 +6,12 @@ gives the account state itself, digest and all, which is what parity is about.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from retainer.core.errors import InvalidInputError
-from retainer.trading.bars import Bars, Floats, Market, bars_at, sessions
+from retainer.trading.bars import Market, bars_at, sessions
+from retainer.trading.evaluation import Wanted, evaluate
 from retainer.trading.kernels import Filled, Proposal, apply_accept, fill, open_account, order_id, propose
 from retainer.trading.limits import Fees, Limits
 from retainer.trading.state import AccountState, Fill, Order, Posting, ProposedOrder, equity
@@ -33,13 +34,6 @@ class AccountRun:
     pending: tuple[Order, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class _Signals:
-    bars: Bars
-    indicators: dict[str, Floats]
-    targets: Floats
-
-
 def run_account(
     strategy: Strategy,
     market: Market,
@@ -56,7 +50,7 @@ def run_account(
     Each bar set: orders accepted since the last one enter, ``fill``, then ``propose``. Raises
     :class:`InvalidInputError` when there is no bar in that span.
     """
-    signals = {symbol: _signals(strategy, market[symbol]) for symbol in strategy.symbols if symbol in market}
+    signals = evaluate(strategy, market)
     times = [int(t) for t in sessions(market) if (start is None or t >= start) and (end is None or t <= end)]
     if not times:
         raise InvalidInputError("There is no bar in that span.", hint="Widen start and end.")
@@ -67,8 +61,9 @@ def run_account(
         for order in accepted:
             state = apply_accept(state, order)
         filled = fill(state, bars_at(market, at), at, fees)
-        wishes = _wishes(strategy, signals, at)
-        proposal = propose(filled.state, limits, Outlook(at, tuple(wishes)).targets, at, strategy.name)
+        wishes = _wishes(strategy, market, signals, at)
+        outlook = Outlook(at, tuple(wishes))
+        proposal = propose(filled.state, limits, outlook.targets, at, strategy.name, outlook.exits)
         accepted = [
             o.accepted(order_id(account, strategy.name, o.symbol, o.side, at), at)
             for o in proposal.orders
@@ -106,15 +101,10 @@ class _Log:
         self.refused.extend(order for order in proposal.orders if order.bits)
 
 
-def _signals(strategy: Strategy, bars: Bars) -> _Signals:
-    indicators = strategy.indicators(bars)
-    return _Signals(bars, indicators, strategy.targets(bars, indicators))
-
-
-def _wishes(strategy: Strategy, signals: dict[str, _Signals], at: int) -> list[StrategyDecision]:
+def _wishes(strategy: Strategy, market: Market, signals: Mapping[str, Wanted], at: int) -> list[StrategyDecision]:
     wishes = []
-    for signal in signals.values():
-        row = signal.bars.index_of(at)
+    for symbol, found in signals.items():
+        row = market[symbol].index_of(at)
         if row is not None:
-            wishes.append(decision_at(strategy, signal.bars, signal.indicators, signal.targets, row))
+            wishes.append(decision_at(strategy, market[symbol], found.indicators, found.targets, row, found.exits(row)))
     return wishes

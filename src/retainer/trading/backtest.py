@@ -30,7 +30,7 @@ from retainer.trading.honesty.verdict import Honesty
 from retainer.trading.honesty.warmup import warmup
 from retainer.trading.rules import Rule
 from retainer.trading.run_statistics import Statistics, statistics_of
-from retainer.trading.strategy import Strategy
+from retainer.trading.strategy import Strategy, identity
 from retainer.trading.trades import Trade, trades_of
 from retainer.trading.words import count, day, listed
 
@@ -257,17 +257,6 @@ def assemble(
         honesty=honesty,
         targets=targets,
     )
-
-
-def identity(strategy: Strategy) -> dict[str, Json]:
-    """What makes this variant of a strategy another one: parameters and weight."""
-    if isinstance(strategy, Rule):
-        return {**strategy.values, **({"weight": strategy.weight} if strategy.weight else {})}
-    return {
-        name: value
-        for name, value in vars(strategy).items()
-        if isinstance(value, int | float | str | bool) and name != "name"
-    }
 
 
 def plan_of(wanted: Mapping[str, Wanted], start: int, end: int) -> Plan:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from retainer.core.errors import InvalidInputError
 from retainer.trading.bars import Bars, bars_at, sessions
@@ -40,6 +40,9 @@ class Trade:
     """Further orders of the same decision, when several symbols were decided on."""
 
 
+_EXIT: Final = "a protective exit"
+
+
 class EmbeddedAccount:
     """A paper account that lives as long as this object. Same kernels, limits and fees as the service's."""
 
@@ -65,7 +68,8 @@ class EmbeddedAccount:
         for at in times:
             if at > self.state.at:
                 self._act(market, at)
-        found = [trade for trade in self.trades.values() if trade.at == ns_to_datetime(times[-1])]
+        last = ns_to_datetime(times[-1])
+        found = [trade for trade in self.trades.values() if trade.at == last and trade.signal != _EXIT]
         return replace(found[0], others=tuple(found[1:])) if found else None
 
     def _act(self, market: Mapping[str, Bars], at: int) -> None:
@@ -75,7 +79,7 @@ class EmbeddedAccount:
         filled = fill(self.state, bars_at(market, at), at, settings.to_fees())
         self._follow(filled.fills, {c.order.id for c in filled.cancelled})
         outlook = strategy.outlook({s: b for s, b in market.items() if b.until(at) is not None}, at)
-        proposal = propose(filled.state, limits, outlook.targets, at, strategy.name)
+        proposal = propose(filled.state, limits, outlook.targets, at, strategy.name, outlook.exits)
         self._follow((), {c.order.id for c in proposal.cancelled})
         state = proposal.state
         for order in proposal.orders:
@@ -98,7 +102,23 @@ class EmbeddedAccount:
 
     def _follow(self, fills: tuple[Fill, ...], cancelled: set[str]) -> None:
         for done in fills:
-            trade = self.trades[done.order_id]
+            trade = self.trades.get(done.order_id) or self._exit(done)
             self.trades[done.order_id] = replace(trade, state="filled", fills=(*trade.fills, done))
-        for client_id in cancelled:
+        for client_id in cancelled & self.trades.keys():
             self.trades[client_id] = replace(self.trades[client_id], state="cancelled")
+
+    def _exit(self, done: Fill) -> Trade:
+        """The trade of an exit that was set up when its entry filled."""
+        assert self.state is not None
+        resting = next((order for order in self.state.orders if order.id == done.order_id), None)
+        order = ProposedOrder(
+            symbol=done.symbol,
+            side=done.side,
+            quantity=done.quantity,
+            type=resting.type if resting else "stop" if done.realised < 0 else "limit",
+            strategy=done.strategy,
+            price=done.reference,
+            increases_exposure=False,
+        )
+        at = ns_to_datetime(done.at)
+        return Trade(id=done.order_id, at=at, order=order, state="filled", signal=_EXIT, indicators={}, reasons=())

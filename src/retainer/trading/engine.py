@@ -25,7 +25,6 @@ from retainer.trading.kernel.tape import Prepared, as_lists, prepare_tape
 from retainer.trading.limits import NO_LIMITS
 from retainer.trading.plan import (
     FILL_ON,
-    PPM,
     EngineSettings,
     Plan,
     PlannedOrder,
@@ -35,7 +34,7 @@ from retainer.trading.plan import (
     target_cells,
 )
 from retainer.trading.state import ORDER_TYPES
-from retainer.trading.units import PRICE_SCALE
+from retainer.trading.units import PPM, PRICE_SCALE
 
 __all__ = [
     "CANCELLED",

@@ -11,7 +11,8 @@ import numpy as np
 from retainer.core.errors import InvalidInputError, RetainerError
 from retainer.trading.bars import Bars, Floats, Market
 from retainer.trading.rules import NO_STOPS, PortfolioRule, Rule, Stops, panel_of
-from retainer.trading.strategy import Strategy
+from retainer.trading.strategy import Exits, Strategy
+from retainer.trading.units import PPM
 
 _KEEP: Final = 1e-12
 """A weight may exceed the whole account by this much: shares like 1/3 add up with a rounding error."""
@@ -32,6 +33,14 @@ class Wanted:
         """First row with a decision; the number of rows when there is none."""
         known = np.flatnonzero(~np.isnan(self.targets))
         return int(known[0]) if known.size else int(self.targets.size)
+
+    def exits(self, row: int) -> Exits:
+        """Protective exits of an entry decided at ``row``, as the kernels take them."""
+        return Exits(*(_millionths(array, row) for array in (self.loss, self.profit, self.trailing)))
+
+
+def _millionths(array: Floats | None, row: int) -> int:
+    return 0 if array is None or np.isnan(array[row]) else int(np.rint(array[row] * PPM))
 
 
 def evaluate(strategy: Strategy, market: Market) -> dict[str, Wanted]:

@@ -14,7 +14,7 @@ from retainer.runtime.control import read_control
 from retainer.safety import mandate as mandates
 from retainer.trading.answers import NOTHING_YET
 from retainer.trading.book import Desk, present
-from retainer.trading.records import nanoseconds
+from retainer.trading.records import EXIT_AUTHOR, nanoseconds
 from retainer.trading.state import AccountState, Order, equity
 from retainer.trading.units import cents_to_decimal, ns_to_datetime, units_to_decimal
 from retainer.trading.words import count, day, did, money, percent
@@ -38,6 +38,11 @@ def answer_why(view: View, account: str, symbol: str, side: str | None) -> Answe
         values = json.loads(row["indicators"])
         lines.append(f"Indicators: {_values(values)}.")
         lines.append(f"Wish: {row['reason']}.")
+    elif row["author"].startswith(EXIT_AUTHOR):
+        lines = [
+            f"I {did(row['side'])} {row['quantity']:,} {row['symbol']} on {_dated(row['at'])}: {row['signal']}, "
+            f"at {money(units_to_decimal(row['price']))}."
+        ]
     else:
         lines.append("You asked for it; no strategy was involved.")
     lines.append(f"Risk manager: {row['risk']}")

@@ -129,6 +129,7 @@ def proposals_of(packed: Packed, strategy: str) -> tuple[tuple[ProposedOrder, ..
             continue
         side: Side = "buy" if w[e + at.E_SIDE] > 0 else "sell"
         quantity, price = int(f[e + at.E_QUANTITY]), int(f[e + at.E_PRICE])
+        loss, profit, trail = _exits(packed, w[e + at.E_SEQ]) if kind == at.WANTED else (None, None, None)
         orders.append(
             ProposedOrder(
                 symbol=symbol,
@@ -140,6 +141,18 @@ def proposals_of(packed: Packed, strategy: str) -> tuple[tuple[ProposedOrder, ..
                 notional=notional_cents(quantity, price),
                 increases_exposure=side == "buy",
                 bits=w[e + at.E_BITS],
+                stop_loss=loss,
+                take_profit=profit,
+                trail_exit=trail,
+                relative=any((loss, profit, trail)),
             )
         )
     return tuple(orders), skipped
+
+
+def _exits(packed: Packed, seq: int) -> tuple[int | None, int | None, int | None]:
+    """Distances of the exits that go with a new order, millionths of its fill price."""
+    f, w = packed.f, packed.w
+    rows = range(w[at.SYMBOLS_END], w[at.ORDERS_END], at.ORDER_COLUMNS)
+    o = next(o for o in rows if w[o + at.O_SEQ] == seq)
+    return int(f[o + at.O_LOSS]) or None, int(f[o + at.O_PROFIT]) or None, int(f[o + at.O_CHILD_TRAIL]) or None

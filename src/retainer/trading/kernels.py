@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 
 from retainer.core.errors import InvalidInputError
 from retainer.trading.actions import corporate_action
@@ -33,6 +34,7 @@ from retainer.trading.limits import Fees, Limits
 from retainer.trading.packing import Packed, live_rules, pack, unpack
 from retainer.trading.resting import apply_accept, cancel, cancel_where, order_id, price_order, risk
 from retainer.trading.state import AccountState, Cancelled, Fill, Posting, ProposedOrder
+from retainer.trading.strategy import Exits
 from retainer.trading.units import ns_to_datetime
 
 __all__ = [
@@ -65,7 +67,8 @@ class Proposal:
     """What the strategy's targets lead to."""
 
     state: AccountState
-    """The account with the new targets recorded, overtaken entries cancelled, and exits of what is sold taken back."""
+    """The account with the new targets recorded and overtaken entries cancelled. Protective exits of what is to be sold
+    still rest: :func:`apply_accept` takes them back with the sale, so that one which is refused leaves nothing bare."""
     orders: tuple[ProposedOrder, ...] = ()
     """Sells first. Those with ``bits`` 0 may go ahead; the others are refused, for the record."""
     cancelled: tuple[Cancelled, ...] = ()
@@ -121,26 +124,38 @@ def _put(packed: Packed, bar: Bar) -> None:
         packed.w[layout.ACTIONS] += 1
 
 
-def propose(state: AccountState, limits: Limits, targets: Mapping[str, int], at: int, strategy: str) -> Proposal:
+def propose(
+    state: AccountState,
+    limits: Limits,
+    targets: Mapping[str, int],
+    at: int,
+    strategy: str,
+    exits: Mapping[str, Exits] = MappingProxyType({}),
+) -> Proposal:
     """Orders that bring the strategy's own shares to its targets (basis points of equity), sized in whole shares.
 
     An entry or a change of size is wanted when a target *changes*, so what the owner sold is not bought back; an exit
     is wanted as long as the target is 0 and own shares are left. The owner's shares are never touched. Entries are
-    cut to the limits and to the cash there is; each order is judged as if those before it were accepted.
+    cut to the limits and to the cash there is; each order is judged as if those before it were accepted. ``exits``:
+    what protects an entry once it has filled, by symbol.
     """
     packed = pack(state, targets, limits)
     packed.w[layout.AT] = at
     for symbol, target in targets.items():
-        packed.f[packed.offset(symbol) + layout.WISH] = float(target)
+        p = packed.offset(symbol)
+        packed.f[p + layout.WISH] = float(target)
+        if symbol in exits:
+            own = exits[symbol]
+            packed.f[p + layout.WISH_LOSS], packed.f[p + layout.WISH_PROFIT] = float(own.loss), float(own.profit)
+            packed.f[p + layout.WISH_TRAIL] = float(own.trailing)
     PLAIN.propose(packed.f, packed.w, live_rules(None, limits))
     orders, skipped = proposals_of(packed, strategy)
-    cancelled = cancelled_of(packed)
+    cancelled = tuple(one for one in cancelled_of(packed) if not one.order.parent)
     gone = {one.order.id for one in cancelled}
-    after = unpack(packed, {})
     return Proposal(
         state=replace(
             state,
-            orders=tuple(order for order in after.orders if order.seq < state.next_seq),
+            orders=tuple(order for order in state.orders if order.id not in gone),
             recent=tuple(replace(r, quantity=0) if r.id in gone else r for r in state.recent),
             targets={**state.targets, **targets},
         ),

@@ -43,11 +43,13 @@ def order_args(order: ProposedOrder, account: str, order_id: str, at: int, worth
         args["limit_price"] = str(units_to_decimal(order.limit))
     if order.stop is not None:
         args["stop_price"] = str(units_to_decimal(order.stop))
-    for name, price in (("stop_loss_price", order.stop_loss), ("take_profit_price", order.take_profit)):
+    for name, price in (("stop_loss", order.stop_loss), ("take_profit", order.take_profit)):
         if price is not None:
-            args[name] = str(units_to_decimal(price))
-    if order.trail is not None:
-        args["trail_ppm"] = order.trail
+            args[f"{name}_ppm" if order.relative else f"{name}_price"] = (
+                price if order.relative else str(units_to_decimal(price))
+            )
+    distances = {"trail_ppm": order.trail, "trail_exit_ppm": order.trail_exit}
+    args.update({name: distance for name, distance in distances.items() if distance is not None})
     if order.oco:
         args["oco"] = order.oco
     if order.expires == 0:
@@ -135,7 +137,9 @@ def sell_all_card(
     """The one card for selling every position, or all of one ``symbol``. What is being sold already is named."""
     total = sum((cents_to_decimal(order.notional) for order in orders), Decimal(0))
     cash = cents_to_decimal(state.cash)
-    under_way = [order for order in state.orders if order.side == "sell" and symbol in {None, order.symbol}]
+    under_way = [
+        order for order in state.orders if order.side == "sell" and not order.parent and symbol in {None, order.symbol}
+    ]
     lines = [f"*Sell {f'all {symbol}' if symbol else 'everything'}* ({state.account} account)"]
     lines += [
         f"{order.quantity:,} {order.symbol} at {money(units_to_decimal(order.price))}: "

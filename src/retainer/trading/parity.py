@@ -1,170 +1,139 @@
-"""Parity: the account's lane folded again gives its state bit for bit, and a strategy decides today as it did then.
+"""Parity: a strategy decides today as it did then, and a broker's fills are compared with those the bars allow.
 
-Three questions, three functions: :func:`replay` (is the stored state what its events make of it?),
-:func:`same_decisions` (does the strategy want on the recorded bars what it wanted live?) and :func:`compare_fills` (how
-do a real broker's fills differ from those the market's bars allow?).
+The account's lane folded again is :func:`retainer.trading.replaying.replay`. :func:`same_decisions` asks whether the
+strategy wants on the recorded bars what it wanted live, :func:`compare_fills` how a real broker's fills differ from
+those that the market's bars allow.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from retainer.core.errors import NotFoundError
+from retainer.core.errors import InvalidInputError
 from retainer.core.protocols import View
+from retainer.core.values import Json
 from retainer.trading.bars import Bar, Bars
-from retainer.trading.kernels import apply_accept, cancel_where, fill, open_account, propose
-from retainer.trading.records import load, read_bars
-from retainer.trading.state import AccountState, Fill, Order
-from retainer.trading.steps import Step, read_steps, rules_in, taken_orders
-from retainer.trading.strategy import Strategy
+from retainer.trading.evaluation import evaluate
+from retainer.trading.records import read_bars
+from retainer.trading.state import Fill
+from retainer.trading.steps import Step, read_steps
+from retainer.trading.strategy import Strategy, identity
 from retainer.trading.units import BPS, notional_cents, ns_to_datetime
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Replay:
-    """What folding an account's recorded events gave."""
-
-    account: str
-    steps: int
-    bars: int
-    """Bar sets among them."""
-    orders: int
-    fills: tuple[Fill, ...]
-    state: AccountState
-    equal: bool
-    """Whether every version, the last one included, has the digest that was recorded."""
-    difference: str = ""
-    """The first version that has not, in words."""
-
-    @property
-    def words(self) -> str:
-        """One sentence for a person."""
-        what = f"{self.steps:,} steps with {self.bars:,} bar sets, {self.orders:,} orders and {len(self.fills):,} fills"
-        if self.equal:
-            return f"Replayed {what}: the state of the account '{self.account}' is the same, bit for bit."
-        return f"Replayed {what}: NOT the same. {self.difference}"
-
-
-def replay(view: View, account: str = "paper") -> Replay:
-    """Fold everything the account's lane has recorded. Raises :class:`NotFoundError` when there is nothing."""
-    steps, taken = read_steps(view, account), taken_orders(view, account)
-    stored = load(view, account)
-    if not steps or stored is None:
-        raise NotFoundError(f"The account '{account}' has recorded nothing yet.", hint="Wait for its first bar.")
-    sets = _bar_sets(read_bars(view, account))
-    state, difference = _start(steps[0], account, _cash(view, account)), ""
-    fills: list[Fill] = []
-    for step in steps:
-        if step.inputs["kind"] == "start":
-            state = AccountState.from_json(step.inputs["state"])
-        else:
-            state, done = _fold(state, step, taken.get(step.event_seq, []), sets.get(step.at, {}))
-            fills += done
-        if state.digest() != step.digest and not difference:
-            difference = (
-                f"Version {step.version} (event {step.event_seq}, {ns_to_datetime(step.at).isoformat()}, "
-                f"{step.inputs['kind']}) has another digest than was recorded."
-            )
-    if state.digest() != stored.digest() and not difference:
-        difference = "The stored state is not the one of the last recorded step."
-    return Replay(
-        account=account,
-        steps=len(steps),
-        bars=sum(1 for step in steps if step.inputs["kind"] == "bar"),
-        orders=sum(len(orders) for orders in taken.values()),
-        fills=tuple(fills),
-        state=state,
-        equal=not difference,
-        difference=difference,
-    )
-
-
-def _cash(view: View, account: str) -> int:
-    row = view.one("SELECT amount FROM ledger WHERE account = ? AND kind = 'deposit' ORDER BY id LIMIT 1", (account,))
-    return int(row["amount"]) if row else 0
-
-
-def _start(first: Step, account: str, cash: int) -> AccountState:
-    if first.inputs["kind"] == "start":
-        return AccountState.from_json(first.inputs["state"])
-    return open_account(cash, account)[0]
-
-
-def _bar_sets(bars: Sequence[Bar]) -> dict[int, dict[str, Bar]]:
-    sets: dict[int, dict[str, Bar]] = {}
-    for bar in bars:
-        sets.setdefault(bar.close_time, {})[bar.symbol] = bar
-    return sets
-
-
-def _fold(
-    state: AccountState, step: Step, taken: Sequence[Order], bars: Mapping[str, Bar]
-) -> tuple[AccountState, tuple[Fill, ...]]:
-    for order in taken:
-        state = apply_accept(state, order)
-    inputs = step.inputs
-    if inputs["kind"] == "change":
-        kept = set(inputs["kept"])
-        state, _ = cancel_where(state, lambda order: order.id not in kept)
-        return replace(state, blocked=tuple(inputs["blocked"])).bumped(), ()
-    if inputs["stopped"]:
-        state, _ = cancel_where(state, lambda order: order.side == "buy" and not order.protective)
-    limits, fees = rules_in(inputs)
-    filled = fill(state, bars, step.at, fees)
-    state = filled.state
-    if inputs["targets"]:
-        state = propose(state, limits, inputs["targets"], step.at, "").state
-    return state.bumped(), filled.fills
+from retainer.trading.words import count, listed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decisions:
     """What the strategy wanted live, against what it wants on the recorded bars."""
 
+    strategy: str
     compared: int
-    differences: tuple[tuple[int, str, int, int | None], ...]
-    """(close time, symbol, target then, target now), basis points."""
+    differences: tuple[tuple[int, str, int | None, int | None], ...]
+    """(close time, symbol, target then, target now), basis points; ``None``: no decision."""
+    others: Mapping[str, int] = field(default_factory=dict)
+    """Decisions of other strategies and of other parameters, by name: they were not compared."""
+    failed: str = ""
+    """Why the strategy cannot decide on the recorded bars."""
 
     @property
     def equal(self) -> bool:
         """Whether no decision differs."""
-        return not self.differences
+        return not self.differences and not self.failed
+
+    @property
+    def words(self) -> str:
+        """A sentence or two for a person."""
+        said = (
+            f"{count(self.compared, 'decision')} of {self.strategy} compared with its backtest of the recorded bars: "
+        )
+        if self.failed:
+            said += f"it fails there. {self.failed}"
+        elif self.differences:
+            at, symbol, then, now = self.differences[0]
+            said += (
+                f"{len(self.differences):,} NOT the same, first {symbol} at {ns_to_datetime(at):%Y-%m-%d %H:%M} UTC: "
+                f"{_target(then)} then, {_target(now)} now."
+            )
+        else:
+            said += "all the same."
+        if self.others:
+            named = listed(f"{number:,} of {name}" for name, number in sorted(self.others.items()))
+            said += f" Not compared, for another strategy or other parameters made them: {named}."
+        return said
+
+    def to_json(self) -> dict[str, Json]:
+        """As plain JSON."""
+        return {
+            "strategy": self.strategy,
+            "equal": self.equal,
+            "compared": self.compared,
+            "not_compared": dict(self.others),
+            "failed": self.failed,
+            "differences": [
+                {"at": ns_to_datetime(at).isoformat(), "symbol": symbol, "then": then, "now": now}
+                for at, symbol, then, now in self.differences
+            ],
+        }
+
+
+def _target(bps: int | None) -> str:
+    return "no decision" if bps is None else f"{bps / 100:g} %"
 
 
 def same_decisions(view: View, strategy: Strategy, account: str = "paper") -> Decisions:
     """The strategy over the recorded bars at once, as a backtest runs it, against every recorded target.
 
-    While trading was paused or stopped the targets that would have added are not recorded and not compared.
+    While trading was paused or stopped, targets that would have added were not recorded and are not compared.
     """
-    market: dict[str, list[Bar]] = {}
-    for bar in read_bars(view, account):
-        market.setdefault(bar.symbol, []).append(bar)
-    now: dict[tuple[int, str], int | None] = {}
-    for symbol in strategy.symbols:
-        if symbol not in market:
+    own, others = _own_steps(view, strategy, account)
+    try:
+        now = _wanted(view, strategy, account)
+    except InvalidInputError as error:
+        return Decisions(strategy=strategy.name, compared=0, differences=(), others=others, failed=error.message)
+    compared, differences = 0, []
+    for step in own:
+        then = {symbol: int(target) for symbol, target in step.inputs["targets"].items()}
+        whole = step.inputs.get("control") == "running" and not step.inputs.get("failed")
+        for symbol in sorted({*then, *(now.get(step.at, {}) if whole else ())}):
+            compared += 1
+            wanted = now.get(step.at, {}).get(symbol)
+            if then.get(symbol) != wanted:
+                differences.append((step.at, symbol, then.get(symbol), wanted))
+    return Decisions(strategy=strategy.name, compared=compared, differences=tuple(differences), others=others)
+
+
+def _own_steps(view: View, strategy: Strategy, account: str) -> tuple[list[Step], dict[str, int]]:
+    """The bar sets that ``strategy`` decided on, and how many decisions others made."""
+    own, others = [], Counter[str]()
+    present = {"name": strategy.name, "parameters": identity(strategy)}
+    for step in read_steps(view, account):
+        if step.inputs["kind"] != "bar":
             continue
-        bars = Bars.from_bars(market[symbol])
-        targets = strategy.targets(bars, strategy.indicators(bars))
-        for row, target in enumerate(targets):
-            now[int(bars.close_time[row]), symbol] = None if np.isnan(target) else round(float(target) * BPS)
-    recorded = [
-        (step.at, symbol, int(target))
-        for step in read_steps(view, account)
-        if step.inputs["kind"] == "bar"
-        for symbol, target in sorted(step.inputs["targets"].items())
-    ]
-    return Decisions(
-        compared=len(recorded),
-        differences=tuple(
-            (at, symbol, target, now.get((at, symbol)))
-            for at, symbol, target in recorded
-            if now.get((at, symbol)) != target
-        ),
-    )
+        maker = step.inputs.get("strategy", present)
+        if maker == present:
+            own.append(step)
+        else:
+            others[maker["name"]] += len(step.inputs["targets"])
+    return own, {name: number for name, number in others.items() if number}
+
+
+def _wanted(view: View, strategy: Strategy, account: str) -> dict[int, dict[str, int]]:
+    """Targets by close and symbol, basis points, from all the recorded bars at once."""
+    rows: dict[str, list[Bar]] = {}
+    for bar in read_bars(view, account):
+        rows.setdefault(bar.symbol, []).append(bar)
+    market = {symbol: Bars.from_bars(found) for symbol, found in rows.items()}
+    wanted: dict[int, dict[str, int]] = {}
+    for symbol, found in evaluate(strategy, market).items():
+        for at, target in zip(market[symbol].close_time, found.targets, strict=True):
+            if not np.isnan(target):
+                wanted.setdefault(int(at), {})[symbol] = round(float(target) * BPS)
+    return wanted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

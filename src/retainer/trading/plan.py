@@ -16,9 +16,8 @@ from retainer.trading.kernel.rules import FRACTIONS
 from retainer.trading.kernel.tape import Prepared
 from retainer.trading.limits import Fees, Limits
 from retainer.trading.state import ORDER_NUMBERS, OrderType, Side
-from retainer.trading.units import BPS, PRICE_SCALE, to_units
+from retainer.trading.units import BPS, PPM, PRICE_SCALE, to_units
 
-PPM: Final = 1_000_000
 FILL_ON: Final[Mapping[str, int]] = {
     "next_open": at.NEXT_OPEN,
     "next_close": at.NEXT_CLOSE,

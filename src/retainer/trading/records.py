@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from retainer.core.errors import RetainerError
 from retainer.core.protocols import Row, Tx, View
@@ -14,6 +14,8 @@ from retainer.trading.bars import Bar
 from retainer.trading.state import AccountState, Fill, Order, Posting, equity
 from retainer.trading.steps import write_step
 from retainer.trading.units import NS
+
+EXIT_AUTHOR: Final = "exit:"
 
 
 def epoch(ns: int) -> float:
@@ -32,7 +34,7 @@ class DecisionRecord:
 
     at: int
     author: str
-    """``strategy:<name>``, or the id of the person who asked for it."""
+    """``strategy:<name>``, ``exit:<name>`` for its protective exits, or the id of the person who asked for it."""
     symbol: str
     side: str
     quantity: int

@@ -61,7 +61,10 @@ def price_order(
 
 
 def apply_accept(state: AccountState, order: Order) -> AccountState:
-    """The account with ``order`` resting, numbered and counted. Raises when its id rests already."""
+    """The account with ``order`` resting, numbered and counted. Raises when its id rests already.
+
+    A sale at the market takes back the protective exits of the shares it sells, now that it is certain.
+    """
     if any(resting.id == order.id for resting in state.orders):
         raise InvalidInputError(f"Order {order.id} was accepted already.", hint="Each client order id is used once.")
     recent = Recent(
@@ -76,10 +79,45 @@ def apply_accept(state: AccountState, order: Order) -> AccountState:
         order = replace(order, stop=_first_level(order, state.marks[order.symbol].close))
     return replace(
         state,
-        orders=(*state.orders, replace(order, seq=state.next_seq)),
+        orders=(*_released(state, order), replace(order, seq=state.next_seq)),
         recent=(*state.recent, recent),
         next_seq=state.next_seq + 1,
     )
+
+
+def _released(state: AccountState, order: Order) -> tuple[Order, ...]:
+    """The resting orders, exits made smaller by what ``order`` sells: the oldest first, as the kernel does it.
+
+    The strategy sells the shares that its exits guard; a person sells those first that no exit guards.
+    """
+    left = order.quantity if _sells_at_market(order) else 0
+    if left and not order.strategy:
+        left -= min(left, _unguarded(state, order.symbol))
+    kept: list[Order] = []
+    group, taken = 0, 0
+    for resting in state.orders:
+        if left + taken and resting.parent and resting.symbol == order.symbol and resting.side == order.side:
+            if resting.parent != group:
+                group, taken = resting.parent, min(resting.quantity, left)
+                left -= taken
+            if taken:
+                if resting.quantity > taken:
+                    kept.append(replace(resting, quantity=resting.quantity - taken))
+                continue
+        kept.append(resting)
+    return tuple(kept)
+
+
+def _sells_at_market(order: Order | ProposedOrder) -> bool:
+    return order.side == "sell" and order.type in ("market", "on_close")
+
+
+def _unguarded(state: AccountState, symbol: str) -> int:
+    """Shares that neither an exit guards nor another order sells; orders that stand for the same shares count once."""
+    sells = [order for order in state.orders if order.symbol == symbol and order.side == "sell"]
+    grouped = {order.oco: order.quantity for order in reversed(sells) if order.oco}
+    promised = sum(order.quantity for order in sells if not order.oco) + sum(grouped.values())
+    return max(0, state.quantity(symbol) - promised)
 
 
 def cancel_where(state: AccountState, matches: Callable[[Order], bool]) -> tuple[AccountState, tuple[Order, ...]]:
@@ -131,7 +169,7 @@ def risk(order: ProposedOrder, state: AccountState, limits: Limits, at: int) -> 
         float(order.stop or 0),
         float(order.trail or 0),
         int(bool(order.strategy)),
-        1,
+        0 if _sells_at_market(order) else 1,
     )
 
 

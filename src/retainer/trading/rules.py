@@ -158,7 +158,14 @@ class Rule(Strategy):
         return Outlook(
             at,
             tuple(
-                decision_at(self, bars, found[symbol].indicators, found[symbol].targets, len(bars) - 1)
+                decision_at(
+                    self,
+                    bars,
+                    found[symbol].indicators,
+                    found[symbol].targets,
+                    len(bars) - 1,
+                    found[symbol].exits(len(bars) - 1),
+                )
                 for symbol, bars in known.items()
                 if int(bars.close_time[-1]) == at
             ),

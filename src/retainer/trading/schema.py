@@ -129,7 +129,7 @@ CREATE TABLE account_step (
     PRIMARY KEY (account, version)
 );
 """
-"""What made each version of the state, and the state's digest: replay folds it (:mod:`retainer.trading.parity`)."""
+"""What made each version of the state, and the state's digest: replay folds it (:mod:`retainer.trading.replaying`)."""
 
 MIGRATIONS: tuple[Migration, ...] = (Migration("trading/001", _FIRST), Migration("trading/002", _SECOND))
 """Applied once each, in this order; never edited after a release."""

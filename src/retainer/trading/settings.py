@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from datetime import date
 from decimal import Decimal
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from retainer.trading.limits import Fees, Limits
 from retainer.trading.samples import SYMBOLS
-from retainer.trading.strategy import SmaTrend
+from retainer.trading.strategy import SmaTrend, Strategy
 from retainer.trading.units import BPS, NS, to_cents, to_units
 
 Share = Annotated[Decimal, Field(gt=0, le=1, decimal_places=4)]
@@ -22,21 +23,48 @@ class _Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class SmaTrendSettings(_Settings):
-    """The shipped strategy: hold while the fast average is above the slow one."""
+class StrategySettings(_Settings):
+    """What the account trades by. The shipped one holds a symbol while its fast average is above its slow one."""
 
-    fast: int = Field(default=20, ge=2, le=999, description="Days of the fast average.")
-    slow: int = Field(default=100, ge=3, le=1_000, description="Days of the slow average.")
+    use: str = Field(
+        default=SmaTrend.name,
+        min_length=1,
+        description="`sma-trend`, a name that `retainer strategies` lists, a strategy spec (`.toml` or `.json`), or "
+        "`module:Class` for a class of yours.",
+    )
+    folder: Path | None = Field(
+        default=None, description="Where the spec or the module is; relative to the configuration file."
+    )
+    parameters: dict[str, Any] = Field(
+        default_factory=dict, description="Parameters by name, of a strategy from the list or a class of yours."
+    )
+    fast: int = Field(default=20, ge=2, le=999, description="Days of the fast average of `sma-trend`.")
+    slow: int = Field(default=100, ge=3, le=1_000, description="Days of the slow average of `sma-trend`.")
     weight: Share = Field(
         default=Decimal("0.20"),
-        description="Share of the account for each symbol it holds; four symbols leave a fifth in cash for you.",
+        description="Share of the account for each symbol it holds; four symbols leave a fifth in cash for you. A "
+        "spec says its own unless this is set.",
     )
 
     @model_validator(mode="after")
-    def _order(self) -> SmaTrendSettings:
+    def _order(self) -> StrategySettings:
         if self.fast >= self.slow:
             raise ValueError(f"fast ({self.fast}) must be smaller than slow ({self.slow})")
         return self
+
+    def make(self, symbols: tuple[str, ...]) -> Strategy:
+        """The strategy. Raises :class:`~retainer.core.errors.RetainerError` naming what does not fit."""
+        if self.use == SmaTrend.name and not self.parameters:
+            return SmaTrend(fast=self.fast, slow=self.slow, weight=float(self.weight), symbols=symbols)
+        from retainer.trading.choosing import choose
+
+        weight = float(self.weight) if not self.is_spec or "weight" in self.model_fields_set else None
+        return choose(self.use, symbols, parameters=self.parameters, weight=weight, folder=self.folder)
+
+    @property
+    def is_spec(self) -> bool:
+        """Whether :attr:`use` names the file of a strategy spec."""
+        return self.use.lower().endswith((".toml", ".json"))
 
 
 class RiskLimits(_Settings):
@@ -136,16 +164,15 @@ class TradingSettings(_Settings):
         default=Decimal(100_000), description="Dollars the paper account starts with."
     )
     symbols: tuple[str, ...] = Field(default=SYMBOLS, min_length=1, description="What may be traded.")
-    strategy: SmaTrendSettings = SmaTrendSettings()
+    strategy: StrategySettings = StrategySettings()
     limits: RiskLimits = RiskLimits()
     fees: FeeSettings = FeeSettings()
     replay: ReplaySettings = ReplaySettings()
     notify: bool = Field(default=False, description="Tell the owner about the strategy's own fills, too.")
 
-    def make_strategy(self) -> SmaTrend:
-        """The configured strategy."""
-        own = self.strategy
-        return SmaTrend(fast=own.fast, slow=own.slow, weight=float(own.weight), symbols=self.symbols)
+    def make_strategy(self) -> Strategy:
+        """The configured strategy. Raises :class:`~retainer.core.errors.RetainerError` naming what does not fit."""
+        return self.strategy.make(self.symbols)
 
     def to_limits(self) -> Limits:
         """The limits with the symbols that may be traded."""

@@ -29,15 +29,27 @@ class Step:
     digest: str
 
 
-def bar_inputs(limits: Limits, fees: Fees, targets: Mapping[str, int], *, stopped: bool) -> dict[str, Any]:
-    """What a bar set is handled with beside the bars themselves."""
+def bar_inputs(
+    limits: Limits, fees: Fees, targets: Mapping[str, int], control: str, strategy: Mapping[str, Any], failed: str = ""
+) -> dict[str, Any]:
+    """What a bar set is handled with beside the bars themselves. ``failed``: why the strategy could not say."""
     return {
         "kind": "bar",
-        "stopped": stopped,
+        "stopped": control == "stopped",
+        "control": control,
+        "strategy": dict(strategy),
+        "failed": failed,
         "targets": dict(targets),
         "limits": asdict(limits),
         "fees": asdict(fees),
     }
+
+
+def failing(view: View, account: str) -> bool:
+    """Whether the strategy could not decide at the last bar set."""
+    rows = view.query("SELECT inputs FROM account_step WHERE account = ? ORDER BY version DESC LIMIT 20", (account,))
+    found = [inputs for row in rows if (inputs := json.loads(row["inputs"]))["kind"] == "bar"]
+    return bool(found and found[0].get("failed"))
 
 
 def rules_in(inputs: Mapping[str, Any]) -> tuple[Limits, Fees]:

@@ -10,10 +10,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
 from retainer.core.errors import InvalidInputError
+from retainer.core.values import Json
 from retainer.trading.bars import Bars, Floats, Market
 from retainer.trading.samples import SYMBOLS
 from retainer.trading.technical import sma
@@ -33,6 +35,18 @@ class Signal:
 
 
 @dataclass(frozen=True, slots=True)
+class Exits:
+    """Protective exits that go with an entry: distances in millionths of its fill price; 0: none."""
+
+    loss: int = 0
+    profit: int = 0
+    trailing: int = 0
+
+
+NO_EXITS: Final = Exits()
+
+
+@dataclass(frozen=True, slots=True)
 class StrategyDecision:
     """A strategy's wish for one symbol at one close."""
 
@@ -48,6 +62,8 @@ class StrategyDecision:
     """The reason in words."""
     relation: str
     previous_relation: str
+    exits: Exits = NO_EXITS
+    """Of an entry that this decision leads to."""
 
     @property
     def target_bps(self) -> int:
@@ -66,6 +82,11 @@ class Outlook:
     def targets(self) -> dict[str, int]:
         """Targets in basis points for :func:`~retainer.trading.kernels.propose`; those not valid yet are left out."""
         return {d.symbol: d.target_bps for d in self.decisions if d.target is not None}
+
+    @property
+    def exits(self) -> dict[str, Exits]:
+        """Protective exits of entries, by symbol; those without any are left out."""
+        return {d.symbol: d.exits for d in self.decisions if d.exits != NO_EXITS}
 
     def of(self, symbol: str) -> StrategyDecision | None:
         """The decision about ``symbol``, if there is one."""
@@ -99,6 +120,15 @@ class Strategy(ABC):
     @abstractmethod
     def explain(self, bars: Bars, indicators: Mapping[str, Floats], row: int) -> Signal:
         """Why the target of ``row`` is what it is."""
+
+    @property
+    def values(self) -> dict[str, Json]:
+        """What makes this variant of it another one, by name."""
+        return {
+            name: value
+            for name, value in vars(self).items()
+            if isinstance(value, int | float | str | bool) and name != "name"
+        }
 
     def outlook(self, market: Market, at: int) -> Outlook:
         """The wishes at the close ``at`` (ns), from bars up to it alone.
@@ -165,6 +195,12 @@ class SmaTrend(Strategy):
         return "above" if fast > slow else "below" if fast < slow else "equal"
 
 
+def identity(strategy: Strategy) -> dict[str, Json]:
+    """What makes this variant of a strategy another one: parameters and weight."""
+    weight = getattr(strategy, "weight", 0.0)
+    return {**strategy.values, **({"weight": weight} if weight else {})}
+
+
 def _verb(now: str, before: str) -> str:
     changed = before not in {now, "none"}
     verbs = {
@@ -179,7 +215,12 @@ def _verb(now: str, before: str) -> str:
 
 
 def decision_at(
-    strategy: Strategy, bars: Bars, indicators: Mapping[str, Floats], targets: Floats, row: int
+    strategy: Strategy,
+    bars: Bars,
+    indicators: Mapping[str, Floats],
+    targets: Floats,
+    row: int,
+    exits: Exits = NO_EXITS,
 ) -> StrategyDecision:
     """The decision of one row, from arrays that may reach beyond it."""
     signal = strategy.explain(bars, indicators, row)
@@ -192,6 +233,7 @@ def decision_at(
         signal=signal.words,
         relation=signal.relation,
         previous_relation=signal.previous_relation,
+        exits=exits,
     )
 
 

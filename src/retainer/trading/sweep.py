@@ -20,7 +20,7 @@ from retainer.core.errors import InvalidInputError, RetainerError
 from retainer.core.values import Json
 from retainer.runtime.executors import cores, get_executor
 from retainer.trading import stats
-from retainer.trading.backtest import identity, plan_of, span_of
+from retainer.trading.backtest import plan_of, span_of
 from retainer.trading.bars import Floats, Ints, Market, sessions
 from retainer.trading.engine import EngineSettings, prepare, simulate, simulate_many
 from retainer.trading.evaluation import Wanted, evaluate
@@ -28,6 +28,7 @@ from retainer.trading.honesty.deflated import Deflated, deflated_of
 from retainer.trading.honesty.trials import Trials, family_of, session_trials, variant_of
 from retainer.trading.rules import Rule
 from retainer.trading.strategies import strategy_class
+from retainer.trading.strategy import identity
 from retainer.trading.technical import remembered
 
 METRICS: Final = ("final", "return", "sharpe", "drawdown", "fills", "fees")

@@ -20,6 +20,8 @@ TICK: Final = 100
 """The tick of stocks at a dollar or more, in price units."""
 BPS: Final = 10_000
 """Basis points in one."""
+PPM: Final = 1_000_000
+"""Millionths in one."""
 NS: Final = 1_000_000_000
 """Nanoseconds per second."""
 MINUTE_NS: Final = 60 * NS

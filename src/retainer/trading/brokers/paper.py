@@ -101,9 +101,11 @@ def order_from_args(args: Mapping[str, Any]) -> Order:
         type=cast("OrderType", args.get("type", "market")),
         limit=_price(args, "limit_price"),
         stop=_price(args, "stop_price"),
-        trail=None if args.get("trail_ppm") is None else int(args["trail_ppm"]),
-        stop_loss=_price(args, "stop_loss_price"),
-        take_profit=_price(args, "take_profit_price"),
+        trail=_distance(args, "trail_ppm"),
+        stop_loss=_price(args, "stop_loss_price") or _distance(args, "stop_loss_ppm"),
+        take_profit=_price(args, "take_profit_price") or _distance(args, "take_profit_ppm"),
+        trail_exit=_distance(args, "trail_exit_ppm"),
+        relative=any(args.get(f"{name}_ppm") is not None for name in ("stop_loss", "take_profit", "trail_exit")),
         oco=str(args.get("oco") or ""),
         expires=0 if args.get("time_in_force") == "day" else -1,
         at=datetime_to_ns(datetime.fromisoformat(args["at"])),
@@ -114,6 +116,11 @@ def order_from_args(args: Mapping[str, Any]) -> Order:
 
 def _price(args: Mapping[str, Any], name: str) -> int | None:
     return None if args.get(name) is None else to_units(args[name])
+
+
+def _distance(args: Mapping[str, Any], name: str) -> int | None:
+    """Millionths of the price."""
+    return None if args.get(name) is None else int(args[name])
 
 
 def _result(legs: list[Order]) -> Json:

@@ -9,23 +9,23 @@ from typing import Any
 
 import structlog
 
-from retainer.core.errors import InvalidInputError
+from retainer.core.errors import InvalidInputError, RetainerError
 from retainer.core.events import Event
 from retainer.core.protocols import Context
 from retainer.runtime.control import read_control
 from retainer.safety.people import addresses
-from retainer.trading.bars import Bar
+from retainer.trading.bars import Bar, Bars
 from retainer.trading.book import Book, Desk, cancel_orders, open_book
 from retainer.trading.handlers.say import say
 from retainer.trading.history import History
 from retainer.trading.kernels import Filled, Proposal, fill, propose
 from retainer.trading.order_effects import order_effect, own_summary
-from retainer.trading.records import Change, DecisionRecord, Evaluation, write
+from retainer.trading.records import EXIT_AUTHOR, Change, DecisionRecord, Evaluation, write
 from retainer.trading.resting import order_id
 from retainer.trading.risk import verdict_words
 from retainer.trading.state import AccountState, Fill, ProposedOrder
-from retainer.trading.steps import bar_inputs
-from retainer.trading.strategy import Outlook
+from retainer.trading.steps import bar_inputs, failing
+from retainer.trading.strategy import Outlook, identity
 from retainer.trading.units import cents_to_decimal, datetime_to_ns, notional_cents, ns_to_datetime, units_to_decimal
 from retainer.trading.words import day, did, money
 
@@ -56,21 +56,47 @@ async def on_bar(desk: Desk, history: History, ctx: Context, event: Event) -> No
     stored_at = book.state.at
     filled = fill(book.state, bars, at, desk.fees)
     market = history.with_bars(ctx.view, stored_at, bars)
-    outlook = desk.strategy.outlook(market, at)
+    outlook, failed = _look(desk, market, at)
     proposal = Proposal(state=filled.state)
     wanted: Mapping[str, int] = {}
     if not control.stopped and outlook.targets:
         wanted = _exits_only(outlook.targets, filled.state) if control.paused else outlook.targets
-        proposal = propose(filled.state, desk.limits, wanted, at, desk.strategy.name)
+        proposal = propose(filled.state, desk.limits, wanted, at, desk.strategy.name, outlook.exits)
     ids = {o.symbol + o.side: order_id(desk.account, o.strategy, o.symbol, o.side, at) for o in proposal.orders}
     for order in proposal.orders:
         if order.bits == 0:
             _order(ctx, desk, order, ids[order.symbol + order.side], proposal.state, outlook)
     _tell_fills(ctx, desk, filled, proposal.state)
     change = _change(desk, book, filled, proposal, outlook, bars, ids)
-    change = replace(change, inputs=bar_inputs(desk.limits, desk.fees, wanted, stopped=control.stopped))
+    _tell_failure(ctx, desk, failed)
+    own = {"name": desk.strategy.name, "parameters": identity(desk.strategy)}
+    inputs = bar_inputs(desk.limits, desk.fees, wanted, control.state, own, failed)
+    change = replace(change, inputs=inputs)
     ctx.apply(lambda tx: write(tx, event.seq, change))
     history.keep(market, at)
+
+
+def _look(desk: Desk, market: Mapping[str, Bars], at: int) -> tuple[Outlook, str]:
+    """The strategy's wishes; none, and why, when its own code fails or asks for what this account cannot do."""
+    try:
+        outlook = desk.strategy.outlook(market, at)
+    except RetainerError as error:
+        _log.error("strategy failed", account=desk.account, strategy=desk.strategy.name, why=error.message)
+        return Outlook(at, ()), error.message
+    for symbol, target in outlook.targets.items():
+        if target < 0:
+            why = f"{desk.strategy.name} wants to sell {symbol} short, which this account cannot do."
+            return Outlook(at, ()), why
+    return outlook, ""
+
+
+def _tell_failure(ctx: Context, desk: Desk, failed: str) -> None:
+    """Say that the strategy fails, on the first bar on which it does."""
+    if not failed or failing(ctx.view, desk.account):
+        return
+    text = f"The strategy could not decide, so nothing new is ordered: {failed} What rests at the market stays."
+    for number, address in enumerate(_people(ctx)):
+        say(ctx, address, text, name=f"failed:{number}")
 
 
 def _exits_only(targets: Mapping[str, int], state: AccountState) -> dict[str, int]:
@@ -114,8 +140,9 @@ def _change(
         fills=filled.fills,
         postings=(*book.postings, *filled.postings),
         ended=ended,
-        decisions=tuple(
-            _decision(desk, order, ids[order.symbol + order.side], proposal.state, outlook) for order in proposal.orders
+        decisions=(
+            *(_exit(done, at=proposal.state.at) for done in filled.fills if done.order_id not in _ordered(book)),
+            *(_decision(desk, o, ids[o.symbol + o.side], proposal.state, outlook) for o in proposal.orders),
         ),
         evaluations=tuple(
             Evaluation(
@@ -128,6 +155,27 @@ def _change(
             for symbol, target in sorted(outlook.targets.items())
         ),
         mark=True,
+    )
+
+
+def _ordered(book: Book) -> set[str]:
+    """Orders that somebody or the strategy placed; what else is filled are exits that came with an entry."""
+    return {order.id for order in book.state.orders if not order.parent}
+
+
+def _exit(done: Fill, *, at: int) -> DecisionRecord:
+    return DecisionRecord(
+        at=at,
+        author=f"{EXIT_AUTHOR}{done.strategy}",
+        symbol=done.symbol,
+        side=done.side,
+        quantity=done.quantity,
+        price=done.reference,
+        order_id=done.order_id,
+        state="filled",
+        signal="the price reached an exit that was set when the entry was filled",
+        risk="Exits of what is held are never held back.",
+        reason="a protective exit",
     )
 
 

@@ -121,7 +121,7 @@ def _sell_all(desk: Desk, risk_manager: RiskManager, ctx: Context, book: Book, a
     legs: list[tuple[ProposedOrder, str]] = []
     trial, texts = state, []
     for symbol in sorted(s for s in state.positions if args.symbol in {None, s}):
-        promised = sum(o.quantity for o in state.orders if o.symbol == symbol and o.side == "sell")
+        promised = sum(o.quantity for o in state.orders if o.symbol == symbol and o.side == "sell" and not o.parent)
         quantity = state.quantity(symbol) - promised
         if quantity <= 0:
             continue
