@@ -116,6 +116,20 @@ def ledger(
 
 
 @app.command()
+def replay(
+    account: Annotated[str, typer.Option(help="The account.")] = "paper",
+    broker: Annotated[
+        Path | None, typer.Option(help="CSV of a broker's fills to compare: order_id,symbol,side,quantity,price,fee.")
+    ] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Fold the account's recorded events again and ask its strategy again; 1 if anything differs."""
+    from retainer.app.replaying import show_replay
+
+    raise typer.Exit(show_replay(_settings(), account, broker, as_json=as_json))
+
+
+@app.command()
 def stop(
     everything: Annotated[bool, typer.Option("--all", help="Cancel protective orders too.")] = False,
 ) -> None:

@@ -51,7 +51,9 @@ class Decisions:
         said = (
             f"{count(self.compared, 'decision')} of {self.strategy} compared with its backtest of the recorded bars: "
         )
-        if self.failed:
+        if not self.compared and not self.failed:
+            said = f"No decision of {self.strategy} to compare."
+        elif self.failed:
             said += f"it fails there. {self.failed}"
         elif self.differences:
             at, symbol, then, now = self.differences[0]
