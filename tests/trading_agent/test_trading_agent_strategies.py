@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -163,7 +164,7 @@ async def test_a_spec_file_trades_live_with_its_stops(tmp_path: Path, market: Ma
 
 async def test_a_class_of_one_s_own_trades_live(tmp_path: Path, market: Mapping[str, Bars]) -> None:
     (tmp_path / "my_own_rules.py").write_text(OWN)
-    own = {"use": "my_own_rules:Calendar", "folder": tmp_path, "parameters": {"stretch": 7}}
+    own: dict[str, Any] = {"use": "my_own_rules:Calendar", "folder": tmp_path, "parameters": {"stretch": 7}}
     service = await run(tmp_path, market, **own)
     try:
         assert differing(service, market) == []
@@ -177,7 +178,11 @@ async def test_a_strategy_that_breaks_orders_nothing_and_says_so_once(
     tmp_path: Path, market: Mapping[str, Bars]
 ) -> None:
     (tmp_path / "my_broken_rules.py").write_text(OWN)
-    own = {"use": "my_broken_rules:Calendar", "folder": tmp_path, "parameters": {"stretch": 100, "fails": 20}}
+    own: dict[str, Any] = {
+        "use": "my_broken_rules:Calendar",
+        "folder": tmp_path,
+        "parameters": {"stretch": 100, "fails": 20},
+    }
     service = await run(tmp_path, market, 30, **own)
     try:
         assert service.bars_seen() == 30
@@ -204,7 +209,7 @@ async def test_an_exit_that_the_guard_refuses_leaves_its_stop_at_the_market(
         signed = mandate.in_force(service.store.view(), service.runtime.clock.now(), account="paper")
         now = service.runtime.clock.now()
         for one in signed:
-            await service.store.write(lambda tx, one=one: mandate.revoke(tx, one.id, by=service.owner, now=now))
+            await service.store.write(partial(mandate.revoke, mandate_id=one.id, by=service.owner, now=now))
         while not waiting(service):
             await service.next_bar()
         held = {symbol: position.own for symbol, position in service.state.positions.items()}
