@@ -26,10 +26,10 @@ from typing import Literal
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from bench.crash_judge import Findings, judge_broker, judge_chats, shown_by
-from bench.crash_parts import BotServer, Service, left_behind, reading
+from bench.crash_judge import Findings, judge_broker, judge_chats, judge_errands, shown_by
+from bench.crash_parts import BotServer, FarSide, Service, left_behind, reading
 from bench.crash_peers import STYLES, Peer
-from bench.crash_traffic import BURSTS, Said, Traffic
+from bench.crash_traffic import BURSTS, Pressed, Said, Traffic
 
 TICK = 0.003
 LATENCY = 0.03
@@ -51,6 +51,11 @@ ZERO = (
     "orders lost",
     "orders doubled",
     "orders without a yes",
+    "errands lost",
+    "errands doubled",
+    "errands out of order",
+    "errands without a yes",
+    "errands told wrong",
     "account identity",
     "money figures wrong",
     "left undone",
@@ -59,6 +64,7 @@ Mode = Literal["any", "message", "press", "answer", "boot"]
 MODES: tuple[Mode, ...] = ("any",) * 8 + ("message",) * 8 + ("press",) * 6 + ("answer",) * 5 + ("boot",) * 3
 SETTINGS = {
     "RETAINER_SAFETY__MESSAGES_PER_MINUTE": "600",
+    "RETAINER_SAFETY__EFFECTS_PER_HOUR": "10000",
     "RETAINER_SAFETY__OWN_APPROVALS_PER_HOUR": "1000",
     "RETAINER_SAFETY__APPROVED_ORDERS_PER_MINUTE": "1000",
     "RETAINER_SAFETY__APPROVED_ORDERS_PER_DAY": "1000",
@@ -91,6 +97,16 @@ def draw_moments(kills: int, chance: random.Random) -> list[Moment]:
     return moments
 
 
+def judge_all(server: BotServer, far: FarSide, service: Service, said: list[Said], pressed: list[Pressed]) -> Findings:
+    """What the three judges find, on how things stand now."""
+    shown = shown_by(server.log)
+    found = judge_chats(shown, said, pressed)
+    with reading(service.database) as database:
+        found.add_all(judge_broker(database, shown, said))
+    found.add_all(judge_errands(far.book, shown, said))
+    return found
+
+
 class Run:
     """One service, one Bot API server, many kills."""
 
@@ -116,7 +132,9 @@ class Run:
         """Seconds from each SIGTERM to the end."""
         self.server = BotServer(folder)
         self.peers = [Peer(folder, style) for style in STYLES] if peers else []
-        self.service = Service(folder, self.server.url, {**SETTINGS, **(long_settings(kills) if messages else {})})
+        self.far = FarSide(folder, seed)
+        settings = {**SETTINGS, **(long_settings(kills) if messages else {})}
+        self.service = Service(folder, self.server.url, settings, self.far.agent)
         self.traffic = Traffic(self.server, chats, random.Random(chance.random()))
         self.traffic.others = tuple(peer.server for peer in self.peers)
         if messages is not None:
@@ -130,6 +148,7 @@ class Run:
         """Leave nothing running."""
         self.service.close()
         self.server.close()
+        self.far.close()
         for peer in self.peers:
             peer.close()
 
@@ -178,15 +197,8 @@ class Run:
         return status, time.monotonic() - began
 
     def judge(self) -> Findings:
-        """Both judges, on how things stand now."""
-        shown = shown_by(self.server.log)
-        found = judge_chats(shown, self.traffic.said, self.traffic.pressed)
-        with reading(self.service.database) as database:
-            broker = judge_broker(database, shown, self.traffic.said)
-        for name, cases in broker.cases.items():
-            found.cases[name] += cases
-        found.figures |= broker.figures
-        return found
+        """All judges, on how things stand now."""
+        return judge_all(self.server, self.far, self.service, self.traffic.said, self.traffic.pressed)
 
     def _live(self, moment: Moment) -> None:
         """Until it is time to kill."""
@@ -238,7 +250,8 @@ class Run:
     def _owing(self) -> bool:
         found = self.judge()
         left = [case for case in found.cases.get("left undone", ()) if "(bar)" not in case]
-        return bool(left or found.count("messages lost") or found.count("orders lost") or self._resting())
+        lost = sum(found.count(name) for name in ("messages lost", "orders lost", "errands lost"))
+        return bool(left or lost or self._resting())
 
     def _resting(self) -> bool:
         with reading(self.service.database) as database:

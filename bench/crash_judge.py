@@ -1,5 +1,6 @@
 """The judges. Judge 1: what people see, from the Bot API server's own log, against what they were owed. Judge 2: the
-broker's own records, straight from the database file, with every identity of the account recomputed.
+broker's own records, straight from the database file, with every identity of the account recomputed. Judge 3: the book
+of the far side that runs errands.
 
 Nothing of the package is imported: what is judged does not judge itself.
 """
@@ -23,6 +24,9 @@ from bench.crash_traffic import Pressed, Said
 PLACEHOLDER = "…"
 DIRECT = {"sum", "month", "status"}
 """Answered in the conversation itself, so in the order in which they were asked."""
+ENDS = ("done", "not done", "unknown")
+"""How an errand ends, as it is told."""
+CARDS = {"card", "errand card"}
 _ORDER = r"(buy|sell) (\d+) ([A-Z]+)"
 _SHAPES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
     (kind, re.compile(pattern, re.IGNORECASE))
@@ -37,6 +41,12 @@ _SHAPES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
         ("not placed", rf"Not placed: {_ORDER}\."),
         ("filled", r"Filled: ()"),
         ("not filled", rf"Not filled: {_ORDER}, because"),
+        ("errand card", r"Errand (\d+ \(order\))\n"),
+        ("errand done", r"Errand (\d+ \(\w+\)): done"),
+        ("errand not done", r"Errand (\d+ \(\w+\)): not done"),
+        ("errand unknown", r"I do not know whether this happened: Errand (\d+ \(\w+\))\n"),
+        ("reminder set", r"I will remind you .*: (.+)\."),
+        ("reminder", r"⏰ Reminder: (.+)"),
         ("stop", r"(Stopped)\. Orders"),
         ("stop told", r"()(?:No resting order had|Cancelled:|Nothing was on order)"),
         ("resume", r"(Resumed)"),
@@ -72,6 +82,11 @@ class Findings:
 
     def add(self, name: str, case: str, times: int = 1) -> None:
         self.cases[name] += [case] * times
+
+    def add_all(self, other: Findings) -> None:
+        for name, cases in other.cases.items():
+            self.cases[name] += cases
+        self.figures |= other.figures
 
     def count(self, name: str) -> int:
         return len(self.cases.get(name, ()))
@@ -113,8 +128,13 @@ def judge_chats(shown: Sequence[Shown], said: Sequence[Said], pressed: Sequence[
         elif message.kind == "stop":
             owed[message.chat, "stop", message.key] += 1
             owed[message.chat, "stop told", ""] += 1
+        elif message.kind == "reminder":
+            owed[message.chat, "reminder set", message.key] += 1
+            owed[message.chat, "reminder", message.key] += 1
         elif message.kind == "order":
             _judge_order(found, seen, message)
+        elif message.kind == "errand":
+            _judge_errand(found, seen, message)
     for chat in {each.chat for each in shown}:
         owed[chat, "paired", "Paired"] = owed[chat, "buzz", "It works"] = 1
     _owe_answers(owed, shown, said, pressed)
@@ -140,6 +160,16 @@ def _judge_order(found: Findings, seen: Counter[tuple[int, str, str]], message: 
     found.add("replies doubled", f"fate of {order} told {told} times in {chat}", max(0, told - 1))
 
 
+def _judge_errand(found: Findings, seen: Counter[tuple[int, str, str]], message: Said) -> None:
+    """How it ended, told once; at most one card before."""
+    chat, errand = message.chat, message.key
+    told = sum(seen[chat, f"errand {end}", errand] for end in ENDS)
+    cards = seen[chat, "errand card", errand]
+    found.add("messages lost", f"end of errand {errand} never told in {chat}", int(told == 0))
+    found.add("replies doubled", f"end of errand {errand} told {told} times in {chat}", max(0, told - 1))
+    found.add("replies doubled", f"{cards} cards for errand {errand} in {chat}", max(0, cards - 1))
+
+
 def _owe_answers(
     owed: Counter[tuple[int, str, str]], shown: Sequence[Shown], said: Sequence[Said], pressed: Sequence[Pressed]
 ) -> None:
@@ -148,7 +178,7 @@ def _owe_answers(
         if message.kind in {"approve", "reject"}:
             owed[message.chat, "answer", ""] += 1
     taps = Counter((press.chat, press.approval) for press in pressed)
-    closed = {approval_of(each.text) for each in shown if each.kind == "card" and closed_as(each.text)}
+    closed = {approval_of(each.text) for each in shown if each.kind in CARDS and closed_as(each.text)}
     for (chat, approval), count in taps.items():
         owed[chat, "answer", ""] += count - (approval in closed)
 
@@ -354,3 +384,65 @@ def _judge_control(found: Findings, database: sqlite3.Connection, said: Sequence
     words = [message.kind for message in said if message.kind in {"stop", "resume"}]
     wanted = "stopped" if words and words[-1] == "stop" else "running"
     found.add("messages lost", "the last stop or resume", int((row["state"] if row else "running") != wanted))
+
+
+# --- judge 3: the far side's book ------------------------------------------------------------------------------------
+def judge_errands(book: Path, shown: Sequence[Shown], said: Sequence[Said]) -> Findings:
+    """What the far side accepted against what was asked for, and in what order for each chat and way.
+
+    *Enforced* and *lookup* exactly once; *none* at most once, and told as unknown where it may be missing; an *order*
+    once, and only after a yes.
+    """
+    found = Findings()
+    lines = [json.loads(line) for line in book.read_text(encoding="utf-8").splitlines()]
+    accepted = Counter((line["for"], f"{line['errand']} ({line['way']})") for line in lines)
+    ends = {f"errand {end}": end for end in ENDS}
+    told = {(f"telegram:{each.chat}", each.key): ends[each.kind] for each in shown if each.kind in ends}
+    yes = {each.key for each in shown if each.kind == "errand card" and closed_as(each.text) == "Approved"}
+    asked = [message for message in said if message.kind == "errand"]
+    for message in asked:
+        where = f"telegram:{message.chat}", message.key
+        _judge_one(found, message.key, accepted[where], told.get(where, "nothing"), approved=message.key in yes)
+    for where in accepted.keys() - {(f"telegram:{message.chat}", message.key) for message in asked}:
+        found.add("errands doubled", f"{where} was never asked for")
+    _judge_errand_order(found, lines, asked)
+    ways = Counter(line["way"] for line in lines)
+    found.figures |= {"errands": len(asked), **{f"{way} errands accepted": ways[way] for way in sorted(ways)}}
+    found.figures["errands unknown"] = sum(end == "unknown" for end in told.values())
+    return found
+
+
+def _judge_one(found: Findings, errand: str, count: int, end: str, *, approved: bool) -> None:
+    way = _way(errand)
+    never = {"none": {"not done"}, "order": {"unknown"}}.get(way, {"not done", "unknown"})
+    missing = count == 0 and (end == "done" or way in {"enforced", "lookup"})
+    found.add("errands lost", f"{errand}, told: {end}", int(missing))
+    found.add("errands doubled", f"{errand}, {count} times", max(0, count - 1))
+    found.add("errands told wrong", f"{errand}: {end}", int(end in never or (end == "not done" and count > 0)))
+    found.add("errands without a yes", errand, int(way == "order" and count > 0 and not approved))
+
+
+def _way(key: str) -> str:
+    return key.partition("(")[2].rstrip(")")
+
+
+def _judge_errand_order(found: Findings, lines: Sequence[Mapping[str, Any]], asked: Sequence[Said]) -> None:
+    """Each chat's errands of one way, those begun at once and those begun by a timer, as they were asked for."""
+    wanted: dict[tuple[str, str, bool], list[int]] = defaultdict(list)
+    group: dict[tuple[str, str, int], tuple[str, str, bool]] = {}
+    for message in asked:
+        way, number = _way(message.key), int(message.key.split(" ", 1)[0])
+        if way != "order":  # those begin when somebody says yes
+            place = (f"telegram:{message.chat}", way, message.text.endswith(" later"))
+            wanted[place].append(number)
+            group[f"telegram:{message.chat}", way, number] = place
+    came: dict[tuple[str, str, bool], list[int]] = defaultdict(list)
+    for line in lines:
+        place_or_none = group.get((line["for"], line["way"], line["errand"]))
+        if place_or_none is not None:
+            came[place_or_none].append(line["errand"])
+    for place, numbers in came.items():
+        kept = [number for number in wanted[place] if number in set(numbers)]
+        for first, second in zip(dict.fromkeys(numbers), kept, strict=True):
+            if first != second:
+                found.add("errands out of order", f"{place}: {first} where {second} was due")

@@ -1,4 +1,5 @@
-"""What the crash harness starts: the test suite's Bot API server and the real service, each a process of its own."""
+"""What the crash harness starts, each a process of its own: the test suite's Bot API server, the far side that runs
+errands, and the real service."""
 
 from __future__ import annotations
 
@@ -16,9 +17,11 @@ import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
 
+When = Literal["before", "after"]
 ROOT = Path(__file__).resolve().parents[1]
+FAR = Path(__file__).resolve().with_name("crash_far")
 _OPEN = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 _CODE = re.compile(r"\?start=([0-9A-Z]{8})")
 
@@ -44,6 +47,15 @@ class BotServer:
         """Let every answer of the server take as long as over a real network."""
         self._post("fault", {"method": "*", "kind": "late", "value": seconds, "times": 1_000_000})
 
+    def kill_at(self, pid: int, when: When, pass_by: int) -> None:
+        """Have the process ``pid`` killed before or after a request, when ``pass_by`` others have passed by."""
+        self._post("fault", {"method": "*", "kind": f"kill_{when}", "value": pid, "pass_by": pass_by})
+
+    @property
+    def calls(self) -> int:
+        """Requests so far."""
+        return int(self._post("state", {})["calls"])
+
     def press(self, chat: int, message_id: int, data: str) -> None:
         """A person presses a button."""
         self._post("press", {"message_id": message_id, "data": data, "user": chat})
@@ -65,21 +77,59 @@ class BotServer:
             self._process.stdout.close()
 
     def _post(self, what: str, body: Mapping[str, object]) -> dict[str, Any]:
-        request = urllib.request.Request(
-            f"{self.url}/control/{what}", json.dumps(body).encode(), {"Content-Type": "application/json"}
-        )
-        try:
-            with _OPEN.open(request, timeout=10) as answer:
-                return dict(json.loads(answer.read()))
-        except OSError as error:
-            raise RuntimeError(f"The Bot API server does not answer (its status: {self._process.poll()}).") from error
+        return _asked(f"{self.url}/control/{what}", body)
+
+
+class FarSide:
+    """The far side of the errands; see ``crash_far/far_side.py``. Its book is the judge."""
+
+    def __init__(self, folder: Path, seed: int) -> None:
+        self.book = folder / "far.jsonl"
+        self.book.touch()
+        command = [sys.executable, str(FAR / "far_side.py"), str(self.book), "--seed", str(seed)]
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert self._process.stdout is not None
+        self.url = str(json.loads(self._process.stdout.readline())["url"])
+
+    def kill_at(self, pid: int, when: When, pass_by: int) -> None:
+        """Have the process ``pid`` killed before or after a request, when ``pass_by`` others have passed by."""
+        _asked(f"{self.url}/control", {"pid": pid, "when": when, "pass_by": pass_by})
+
+    @property
+    def calls(self) -> int:
+        """Requests so far."""
+        return int(_asked(f"{self.url}/control")["requests"])
+
+    @property
+    def agent(self) -> str:
+        """The lines of ``retainer.toml`` that give a service the agent which runs errands here."""
+        return f'[agents.errands]\nentry = "errands:ErrandAgent"\npath = "{FAR}"\nsettings = {{ url = "{self.url}" }}\n'
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.terminate()
+        self._process.wait(10)
+        if self._process.stdout is not None:
+            self._process.stdout.close()
+
+
+def _asked(url: str, body: Mapping[str, object] | None = None) -> dict[str, Any]:
+    data = None if body is None else json.dumps(body).encode()
+    try:
+        with _OPEN.open(urllib.request.Request(url, data, {"Content-Type": "application/json"}), timeout=10) as answer:
+            return dict(json.loads(answer.read()))
+    except OSError as error:
+        raise RuntimeError(f"{url} does not answer.") from error
 
 
 class Service:
-    """``retainer up`` on a folder of its own, without a chat model."""
+    """``retainer up`` on a folder of its own, without a chat model. ``configuration``: its ``retainer.toml``."""
 
-    def __init__(self, folder: Path, bot_url: str, settings: Mapping[str, str]) -> None:
+    def __init__(self, folder: Path, bot_url: str, settings: Mapping[str, str], configuration: str = "") -> None:
         self.data = folder / "data"
+        if configuration:
+            self.data.mkdir(mode=0o700)
+            (self.data / "retainer.toml").write_text(configuration, encoding="utf-8")
         self.database = self.data / "retainer.db"
         self.starts = 0
         self._output = folder / "service.out"
@@ -101,6 +151,23 @@ class Service:
         self.starts += 1
         with self._output.open("ab") as output:
             self._process = self._run(["up"], stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+
+    @property
+    def pid(self) -> int:
+        """Of the process that runs."""
+        assert self._process is not None
+        return self._process.pid
+
+    def died(self) -> bool:
+        """Whether somebody killed it; then it is gone. Raises ``RuntimeError`` when it ended by itself."""
+        assert self._process is not None
+        ended = self._process.poll()
+        if ended is None:
+            return False
+        if ended != -signal.SIGKILL:
+            raise RuntimeError(f"The service ended by itself ({ended}):\n{self.tail()}")
+        self._process = None
+        return True
 
     def kill(self) -> None:
         """``kill -9``. Raises ``RuntimeError`` when it had ended by itself."""

@@ -15,11 +15,15 @@ from typing import Any, Literal
 
 from bench.crash_parts import BotServer
 
-Kind = Literal["sum", "month", "status", "order", "stop", "resume", "approve", "reject"]
+Kind = Literal["sum", "month", "status", "order", "errand", "reminder", "stop", "resume", "approve", "reject"]
 SYMBOLS = ("AAPL", "GOOG", "IBM", "MSFT")
 FIRST_YEAR = 2005
 BURSTS = (1, 1, 1, 1, 1, 2, 5)
 """How many things are said at once, each as likely as the others."""
+WAYS = ("enforced", "lookup", "none", "order")
+"""What the far side of an errand does about a key it knows: see ``crash_far/far_side.py``."""
+LATER = 0.25
+"""Share of errands that a timer begins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +33,8 @@ class Said:
     chat: int
     kind: Kind
     key: str
-    """What the answer to it starts with; for an order, ``buy 3 AAPL``; for a typed answer, the approval's id."""
+    """What the answer to it starts with; for an order, ``buy 3 AAPL``; for an errand, ``17 (none)``; for a
+    typed answer, the approval's id."""
     text: str
     at: float
 
@@ -76,6 +81,7 @@ class Traffic:
     lines: int = 0
     """Lines of the server's log seen so far."""
     _sums: int = 1000
+    _errands: int = 0
     _next: float = 0.0
     _resume_at: float | None = None
     _due: list[_Due] = field(default_factory=list)
@@ -118,7 +124,9 @@ class Traffic:
         chat, dice = self.chance.choice(self.chats), self.chance.random()
         if dice < 0.42:
             self._order(chat, now)
-        elif dice < 0.50:
+        elif dice < 0.54:
+            self._errand(chat, now)
+        elif dice < 0.57:
             self._say(chat, "status", "Trading:", "status", now)
         elif dice < 0.62 and self._months.get(chat, 0) < 24:
             self._month(chat, now)
@@ -135,6 +143,12 @@ class Traffic:
         self._months[chat] = number + 1
         name = f"{calendar.month_name[number % 12 + 1]} {FIRST_YEAR + number // 12}"
         self._say(chat, "month", name, f"how did the bot do in {name}?", now)
+
+    def _errand(self, chat: int, now: float) -> None:
+        self._errands += 1
+        way = self.chance.choice(WAYS)
+        later = " later" if way != "order" and self.chance.random() < LATER else ""
+        self._say(chat, "errand", f"{self._errands} ({way})", f"errand {self._errands} {way}{later}", now)
 
     def _order(self, chat: int, now: float) -> None:
         if self._bought and self.chance.random() < 0.3:

@@ -203,6 +203,32 @@ def test_an_agent_that_cannot_be_had_is_named(tmp_path: Path, entry: str, words:
     assert words in said
 
 
+@pytest.mark.parametrize(
+    ("tool", "repeat", "words"),
+    [
+        ("paper.order", "RepeatClass.NONE", "not its own"),
+        ("butler.tea", "None", "does not say what repeating it does"),
+    ],
+)
+def test_an_agent_whose_adapters_cannot_be_trusted_with_a_crash_is_named(
+    tmp_path: Path, tool: str, repeat: str, words: str
+) -> None:
+    (tmp_path / "butler.py").write_text(f"""
+from types import SimpleNamespace
+from retainer.core.effects import RepeatClass
+
+class Butler:
+    name = "butler"
+    def adapters(self):
+        return {{"{tool}": SimpleNamespace(repeat={repeat})}}
+""")
+    (tmp_path / "retainer.toml").write_text('[agents.butler]\nentry = "butler:Butler"\npath = "."\n')
+    said = refused(tmp_path, "up")
+    assert "agents.butler" in said
+    assert tool in said
+    assert words in said
+
+
 # --- the model -------------------------------------------------------------------------------------------------------
 def tiny_model(tmp_path: Path) -> dict[str, str]:
     """A model of 2 MB that comes from a file, in a cache of its own."""

@@ -17,7 +17,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
-from bench.crash_judge import Findings, judge_chats, shown_by  # noqa: E402  found by the path above
+from bench.crash_judge import Findings, judge_chats, judge_errands, shown_by  # noqa: E402  found by the path above
 from bench.crash_traffic import Pressed, Said  # noqa: E402
 
 HARNESS = ROOT / "bench" / "crash.py"
@@ -78,3 +78,62 @@ def test_an_order_whose_fate_was_never_told_is_lost(tmp_path: Path) -> None:
     assert broken(judged(tmp_path, [CARD, "Accepted: buy 3 AAPL. So.", "Accepted: buy 3 AAPL. So."], said)) == {
         "replies doubled": 1
     }
+
+
+ERRANDS = ("1 (enforced)", "2 (lookup)", "3 (none)", "4 (order)", "5 (enforced)")
+TOLD = dict.fromkeys(ERRANDS, "done")
+YES = "Errand 4 (order)\nApprove or reject within 5 minutes (typed: approve hayn25nh).\n\nApproved at 19:37."
+
+
+def errands_judged(folder: Path, accepted: Sequence[str], told: dict[str, str], card: str = YES) -> dict[str, int]:
+    """What the judge of errands makes of a far side that accepted these, in this order."""
+    lines = [{"for": "telegram:42", "errand": int(key[0]), "way": key[3:-1]} for key in accepted]
+    (folder / "far.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    texts = [
+        f"I do not know whether this happened: Errand {key}\nI will not repeat it."
+        if end == "unknown"
+        else f"Errand {key}: {end}"
+        for key, end in told.items()
+    ]
+    log = folder / "bot.jsonl"
+    shown = [{"message_id": number, "chat": 42, "text": text} for number, text in enumerate([card, *texts])]
+    log.write_text("".join(json.dumps(line) + "\n" for line in shown))
+    said = [Said(42, "errand", key, f"errand {key[0]} {key[3:-1]}", 0.0) for key in ERRANDS]
+    return broken(judge_errands(folder / "far.jsonl", shown_by(log), said))
+
+
+def test_errands_each_accepted_once_in_order_are_found_whole(tmp_path: Path) -> None:
+    assert errands_judged(tmp_path, ERRANDS, TOLD) == {}
+    assert errands_judged(tmp_path, [key for key in ERRANDS if key[0] != "3"], {**TOLD, "3 (none)": "unknown"}) == {}
+    assert errands_judged(tmp_path, ERRANDS, {**TOLD, "3 (none)": "unknown"}) == {}
+    rejected = {**TOLD, "4 (order)": "not done. Rejected."}
+    assert errands_judged(tmp_path, [key for key in ERRANDS if key[0] != "4"], rejected, card="") == {}
+
+
+@pytest.mark.parametrize(
+    ("accepted", "told", "card", "verdict"),
+    [
+        (ERRANDS[1:], TOLD, YES, {"errands lost": 1}),
+        (ERRANDS[:1] + ERRANDS[2:], TOLD, YES, {"errands lost": 1}),
+        (ERRANDS[:2] + ERRANDS[3:], TOLD, YES, {"errands lost": 1}),
+        (ERRANDS[:3] + ERRANDS[4:], TOLD, YES, {"errands lost": 1}),
+        ((*ERRANDS, "1 (enforced)"), TOLD, YES, {"errands doubled": 1}),
+        ((*ERRANDS, "3 (none)"), TOLD, YES, {"errands doubled": 1}),
+        ((*ERRANDS, "9 (none)"), TOLD, YES, {"errands doubled": 1}),
+        (ERRANDS[::-1], TOLD, YES, {"errands out of order": 2}),
+        (ERRANDS, TOLD, YES.partition("\n\n")[0], {"errands without a yes": 1}),
+        (ERRANDS, {**TOLD, "4 (order)": "not done. Rejected."}, YES, {"errands told wrong": 1}),
+        (ERRANDS, {**TOLD, "2 (lookup)": "unknown"}, YES, {"errands told wrong": 1}),
+    ],
+)
+def test_each_fault_of_an_errand_is_named(
+    tmp_path: Path, accepted: Sequence[str], told: dict[str, str], card: str, verdict: dict[str, int]
+) -> None:
+    assert errands_judged(tmp_path, accepted, told, card) == verdict
+
+
+def test_an_errand_whose_end_was_never_told_is_lost(tmp_path: Path) -> None:
+    said = [Said(42, "errand", "3 (none)", "errand 3 none", 0.0)]
+    assert broken(judged(tmp_path, [], said)) == {"messages lost": 1}
+    assert broken(judged(tmp_path, ["Errand 3 (none): done"], said)) == {}
+    assert broken(judged(tmp_path, ["Errand 3 (none): done", "Errand 3 (none): done"], said)) == {"replies doubled": 1}

@@ -20,7 +20,9 @@ import asyncio
 import contextlib
 import html
 import json
+import os
 import re
+import signal
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -34,6 +36,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 TOKEN = "123456789:AAEfakefakefakefakefakefakefakefake_-"
 BOT = {"id": 123456789, "is_bot": True, "first_name": "Test bot", "username": "retainer_test_bot"}
+KILLS = {"kill_before", "kill_after"}
 VISIBLE = {"sendmessage", "editmessagetext", "sendphoto"}
 _TAG = re.compile(r"</?(?:b|i|pre|code)>")
 
@@ -44,13 +47,16 @@ class Fault:
 
     ``kind``: ``429`` (``value`` seconds), ``502``, ``409``, ``400`` and ``403`` (``value`` is the description),
     ``drop_before`` (the connection dies, nothing happened), ``drop_after`` (it happened, the answer is lost), ``slow``
-    (``value`` seconds until it happens), ``late`` (it happened, the answer takes ``value`` seconds).
+    (``value`` seconds until it happens), ``late`` (it happened, the answer takes ``value`` seconds), ``kill_before``
+    and ``kill_after`` (SIGKILL for the process ``value``, before or after it happened). ``pass_by``: leave so many
+    alone first.
     """
 
     method: str
     kind: str
     value: Any = None
     times: int = 1
+    pass_by: int = 0
 
 
 @dataclass
@@ -155,9 +161,10 @@ class FakeTelegram:
         """The same content once more under a new update id, as happens after a lost confirmation."""
         await self.push(**{key: value for key, value in update.items() if key != "update_id"})
 
-    def fault(self, method: str, kind: str, value: Any = None, times: int = 1) -> None:
-        """Let the next requests of ``method`` fail; see :class:`Fault`."""
-        self.faults.append(Fault(method.lower(), kind, value, times))
+    def fault(self, method: str, kind: str, value: Any = None, times: int = 1, pass_by: int = 0) -> None:
+        """Let the next requests of ``method`` fail; see :class:`Fault`. A kill comes before any other fault."""
+        place = 0 if kind in KILLS else len(self.faults)
+        self.faults.insert(place, Fault(method.lower(), kind, value, times, pass_by))
 
     def texts(self, chat: int = 42) -> list[str]:
         """What this chat shows from the bot now, oldest first, placeholders left out."""
@@ -249,11 +256,20 @@ class FakeTelegram:
         await self._notify()
         if fault and fault.kind == "late":
             await asyncio.sleep(float(fault.value))
-        return Answer(0) if fault and fault.kind == "drop_after" else Answer(200, {"ok": True, "result": result})
+        if fault and fault.kind == "kill_after":
+            _kill(fault)
+        return (
+            Answer(0)
+            if fault and fault.kind in {"drop_after", "kill_after"}
+            else Answer(200, {"ok": True, "result": result})
+        )
 
     def _take_fault(self, method: str) -> Fault | None:
         for fault in self.faults:
             if fault.method in {method, "*"}:
+                if fault.pass_by > 0:
+                    fault.pass_by -= 1
+                    continue
                 fault.times -= 1
                 if fault.times <= 0:
                     self.faults.remove(fault)
@@ -285,6 +301,7 @@ class FakeTelegram:
             "waiting": len(self._updates),
             "commands": self.commands,
             "polls": len(self.called("getUpdates")),
+            "calls": len(self.calls),
         }
 
     # --- methods -----------------------------------------------------------------------------------------------------
@@ -367,9 +384,17 @@ class FakeTelegram:
         return message
 
 
+def _kill(fault: Fault) -> None:
+    with contextlib.suppress(ProcessLookupError):  # it ended by itself meanwhile
+        os.kill(int(fault.value), signal.SIGKILL)
+
+
 async def _fail_early(fault: Fault | None) -> Answer | None:
-    if fault is None or fault.kind in {"drop_after", "late"}:
+    if fault is None or fault.kind in {"drop_after", "late", "kill_after"}:
         return None
+    if fault.kind == "kill_before":
+        _kill(fault)
+        return Answer(0)
     if fault.kind == "slow":
         await asyncio.sleep(float(fault.value))
         return None

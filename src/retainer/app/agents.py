@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib import import_module
 from typing import Any, cast
 
 from retainer.app.config import Settings, config_file
+from retainer.core.effects import RepeatClass
 from retainer.core.errors import InvalidInputError
-from retainer.core.protocols import Agent, Migration
+from retainer.core.protocols import Adapter, Agent, Migration, TransactionalAdapter
 from retainer.runtime.migrate import FURTHER
 
 RESERVED = frozenset({"chat", "trading", "phone"})
@@ -29,6 +30,27 @@ def agent_migrations(agents: Sequence[Agent]) -> tuple[Migration, ...]:
         for agent in agents
         for step in getattr(agent, "migrations", ())
     )
+
+
+def agent_adapters(agents: Sequence[Agent]) -> Mapping[str, Adapter | TransactionalAdapter]:
+    """What these agents bring to carry out their own effects with (method ``adapters``), by tool.
+
+    Raises :class:`InvalidInputError` for a tool that is not named ``<agent>.<verb>``, or has no repeat class.
+    """
+    found: dict[str, Adapter | TransactionalAdapter] = {}
+    for agent in agents:
+        for tool, adapter in getattr(agent, "adapters", dict)().items():
+            if not tool.startswith(f"{agent.name}."):
+                raise InvalidInputError(
+                    f"agents.{agent.name}: its tool {tool!r} is not its own.", hint=f"Name it {agent.name}.<verb>."
+                )
+            if not isinstance(getattr(adapter, "repeat", None), RepeatClass):
+                raise InvalidInputError(
+                    f"agents.{agent.name}: {tool} does not say what repeating it does.",
+                    hint="Give its adapter the attribute `repeat`, a RepeatClass.",
+                )
+            found[tool] = adapter
+    return found
 
 
 def _load(settings: Settings, name: str) -> Agent:

@@ -12,7 +12,7 @@ from typing import Any
 import structlog
 
 from retainer.app import anchoring
-from retainer.app.agents import agent_migrations, load_agents
+from retainer.app.agents import agent_adapters, agent_migrations, load_agents
 from retainer.app.config import Settings
 from retainer.app.folder import DataFolder, write_json
 from retainer.app.operations.backups import in_server
@@ -154,6 +154,7 @@ class Service:
     def _compose(self) -> None:
         settings, folder = self.settings, self.folder
         further = load_agents(settings)
+        own = agent_adapters(further)
         self.store = open_store(settings, migrations(agent_migrations(further)))
         self.trading = TradingBotAgent(settings.trading, clock=self.clock, pictures=folder.pictures)
         self.secrets = Secrets(folder.secrets)
@@ -173,7 +174,7 @@ class Service:
         agents: list[Agent] = [self.chat, self.trading, self.hub, anchoring.Auditor(), *further]
         for agent in agents:
             self.runtime.add_agent(agent)
-        for adapters in (self.hub.adapters(), self.tools.adapters(), self.trading.adapters()):
+        for adapters in (own, self.hub.adapters(), self.tools.adapters(), self.trading.adapters()):
             for tool, adapter in adapters.items():
                 self.runtime.add_adapter(tool, adapter)
         self.runtime.add_adapter(anchoring.ANCHOR_TOOL, anchoring.AnchorMaker(self.clock))
