@@ -47,6 +47,7 @@ crash: $(STAMP)
 crash-nightly: $(STAMP)
 	$(BIN)/python bench/crash.py --kills 1000 --messages 10000 --chats 20
 	$(BIN)/python bench/crash.py --kills 100 --messages 1000 --chats 20 --signal term
+	$(BIN)/python bench/crash.py --search 0
 	$(BIN)/python bench/power.py --copies 200
 	$(BIN)/python bench/erase.py
 

@@ -3,6 +3,7 @@
     .venv/bin/python bench/crash.py --kills 30 --seed 1
     .venv/bin/python bench/crash.py --kills 200 --messages 2000 --chats 20 --peers
     .venv/bin/python bench/crash.py --kills 30 --signal term
+    .venv/bin/python bench/crash.py --search 60
     .venv/bin/python bench/crash.py --telegram-only
 
 It starts the test suite's Bot API server and ``retainer up`` as processes of their own, pairs phones with real codes,
@@ -26,10 +27,11 @@ from typing import Literal
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from bench.crash_judge import Findings, judge_broker, judge_chats, judge_errands, shown_by
-from bench.crash_parts import BotServer, FarSide, Service, left_behind, reading
+from bench.crash_judge import Findings, judge_all, judge_chats, owing, shown_by
+from bench.crash_parts import BotServer, FarSide, Service, look
 from bench.crash_peers import STYLES, Peer
-from bench.crash_traffic import BURSTS, Pressed, Said, Traffic
+from bench.crash_search import Search
+from bench.crash_traffic import BURSTS, Said, Traffic
 
 TICK = 0.003
 LATENCY = 0.03
@@ -97,16 +99,6 @@ def draw_moments(kills: int, chance: random.Random) -> list[Moment]:
     return moments
 
 
-def judge_all(server: BotServer, far: FarSide, service: Service, said: list[Said], pressed: list[Pressed]) -> Findings:
-    """What the three judges find, on how things stand now."""
-    shown = shown_by(server.log)
-    found = judge_chats(shown, said, pressed)
-    with reading(service.database) as database:
-        found.add_all(judge_broker(database, shown, said))
-    found.add_all(judge_errands(far.book, shown, said))
-    return found
-
-
 class Run:
     """One service, one Bot API server, many kills."""
 
@@ -165,7 +157,7 @@ class Run:
                 self.traffic.allowed = self.messages * number // len(self.moments)
             self._live(moment)
             self._end()
-            self._look()
+            look(self.service.database, self.windows)
             self._pass(self.chance.uniform(0.0, 0.4))
             self.service.start()
             for peer in self.peers:
@@ -198,7 +190,8 @@ class Run:
 
     def judge(self) -> Findings:
         """All judges, on how things stand now."""
-        return judge_all(self.server, self.far, self.service, self.traffic.said, self.traffic.pressed)
+        traffic = self.traffic
+        return judge_all(self.server.log, self.far.book, self.service.database, traffic.said, traffic.pressed)
 
     def _live(self, moment: Moment) -> None:
         """Until it is time to kill."""
@@ -219,19 +212,6 @@ class Run:
             time.sleep(TICK)
         return heard
 
-    def _look(self) -> None:
-        """What the kill cut in two."""
-        with left_behind(self.service.database) as database:
-            effects = Counter(row["state"] for row in database.execute("SELECT state FROM effect"))
-            begun = database.execute(
-                "SELECT COUNT(*) AS n FROM event WHERE state = 'waiting' AND attempts > 0"
-            ).fetchone()
-            waiting = database.execute("SELECT COUNT(*) AS n FROM event WHERE state = 'waiting'").fetchone()
-        self.windows["a reply or order half sent"] += effects["sending"] > 0
-        self.windows["an effect stored, not sent"] += effects["ready"] > 0
-        self.windows["an event half handled"] += begun["n"] > 0
-        self.windows["an event stored, not handled"] += waiting["n"] > begun["n"]
-
     def _settle(self) -> None:
         """No more traffic; wait until nothing is owed, then a little longer for what comes twice."""
         ends = time.monotonic() + PATIENCE
@@ -240,23 +220,12 @@ class Run:
             heard = self._pass(0.5, more=False)
             if heard:
                 ends = now + PATIENCE
-            if heard or self.traffic.waiting or self._owing():
+            if heard or self.traffic.waiting or owing(self.judge()):
                 calm_since = None
             elif calm_since is None:
                 calm_since = now
             elif now - calm_since >= CALM:
                 return
-
-    def _owing(self) -> bool:
-        found = self.judge()
-        left = [case for case in found.cases.get("left undone", ()) if "(bar)" not in case]
-        lost = sum(found.count(name) for name in ("messages lost", "orders lost", "errands lost"))
-        return bool(left or lost or self._resting())
-
-    def _resting(self) -> bool:
-        with reading(self.service.database) as database:
-            query = "SELECT COUNT(*) AS n FROM paper_order WHERE strategy = '' AND state = 'accepted'"
-            return bool(database.execute(query).fetchone()["n"])
 
 
 # --- Telegram alone --------------------------------------------------------------------------------------------------
@@ -358,8 +327,7 @@ def run_full(options: argparse.Namespace, folder: Path) -> bool:
     print(f"{options.kills} {how} (seed {options.seed}), {time.monotonic() - began:.0f} s, {options.chats} chats")
     print(f"  sent: {len(run.traffic.said)} messages ({', '.join(f'{n} {kind}' for kind, n in sorted(kinds.items()))})")
     print(f"        {len(run.traffic.pressed)} button presses")
-    print(f"  cut:  {', '.join(f'{name} {count} times' for name, count in run.windows.items())}")
-    print(f"  made: {', '.join(f'{count:,} {name}' for name, count in found.figures.items() if name != 'cash')}")
+    print_made(found, run.windows)
     beside(run.peers, run.traffic.said)
     held = True
     if run.ends:
@@ -369,6 +337,28 @@ def run_full(options: argparse.Namespace, folder: Path) -> bool:
             f"{'ok' if held else 'BROKEN'}"
         )
     return table(found) and held
+
+
+def run_search(options: argparse.Namespace, folder: Path) -> bool:
+    """Kills at chosen requests and commits of one short conversation."""
+    began = time.monotonic()
+    settings = {**SETTINGS, **long_settings(options.search or 200)}
+    search = Search(folder, settings, points=options.search, seed=options.seed, late=LATENCY)
+    with closing(search):
+        found = search.go()
+    counts = ", ".join(f"{count} {place}" for place, count in search.counts.items())
+    print(f"{search.killed.total()} kills at chosen points (seed {options.seed}), {time.monotonic() - began:.0f} s")
+    print(f"  one conversation: {counts} (Bot API requests, far-side requests, commits), each a point before and after")
+    print(f"  killed: {', '.join(f'{name} {count} times' for name, count in sorted(search.killed.items()))}")
+    print(f"  points that a later conversation did not come to: {search.missed}")
+    print_made(found, search.windows)
+    return table(found)
+
+
+def print_made(found: Findings, windows: Counter[str]) -> None:
+    """Print what the kills cut, and what there was to lose."""
+    print(f"  cut:  {', '.join(f'{name} {count} times' for name, count in windows.items())}")
+    print(f"  made: {', '.join(f'{count:,} {name}' for name, count in found.figures.items() if name != 'cash')}")
 
 
 def run_telegram(options: argparse.Namespace, folder: Path) -> bool:
@@ -394,12 +384,19 @@ def main() -> int:
     parser.add_argument("--signal", choices=("kill", "term"), default="kill", help="SIGKILL, or SIGTERM under load")
     parser.add_argument("--peers", action="store_true", help="two other bots on the same messages and kills")
     parser.add_argument("--telegram-only", action="store_true", help="kill -9 twice during 20 messages, three times")
+    parser.add_argument(
+        "--search",
+        type=int,
+        metavar="POINTS",
+        help="kill at so many points of a short conversation, each request and commit being one; 0: at all",
+    )
     parser.add_argument("--keep", action="store_true", help="keep the folder with all records")
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="retainer-crash-"))
     held = False
     try:
-        held = (run_telegram if options.telegram_only else run_full)(options, folder)
+        chosen = run_telegram if options.telegram_only else run_full if options.search is None else run_search
+        held = chosen(options, folder)
     finally:
         if held and not options.keep:
             shutil.rmtree(folder)

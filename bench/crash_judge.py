@@ -19,6 +19,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from bench.crash_parts import reading
 from bench.crash_traffic import Pressed, Said
 
 PLACEHOLDER = "…"
@@ -114,6 +115,23 @@ def _shown(entry: Mapping[str, Any]) -> Shown:
 def _order(found: re.Match[str]) -> str:
     side = {"bought": "buy", "sold": "sell"}.get(found[1], found[1].lower())
     return f"{side} {found[2]} {found[3]}"
+
+
+# --- all three -------------------------------------------------------------------------------------------------------
+def judge_all(log: Path, book: Path, database: Path, said: Sequence[Said], pressed: Sequence[Pressed]) -> Findings:
+    """What all judges find, on how things stand now."""
+    shown = shown_by(log)
+    found = judge_chats(shown, said, pressed)
+    with reading(database) as records:
+        found.add_all(judge_broker(records, shown, said))
+    found.add_all(judge_errands(book, shown, said))
+    return found
+
+
+def owing(found: Findings) -> bool:
+    """Whether something may still come: an answer, an order's fate or fill, an errand, or work that waits."""
+    left = [case for case in found.cases.get("left undone", ()) if "(bar)" not in case]
+    return bool(left) or any(found.count(name) for name in ("messages lost", "orders lost", "errands lost", "resting"))
 
 
 # --- judge 1: the bot server's log -----------------------------------------------------------------------------------
@@ -285,6 +303,7 @@ def _judge_fills(
     for order_id, quantity in filled.items():
         found.add("orders doubled", f"{order_id} filled {quantity}", int(quantity > by_id[order_id]["quantity"]))
     for row in orders:
+        found.add("resting", row["id"], int(row["state"] == "accepted" and not row["strategy"]))
         if (row["state"] == "filled") != (row["id"] in filled):
             found.add("account identity", f"order {row['id']} is {row['state']}, fills say otherwise")
     told = Counter(_order(line) for each in shown for line in _FILLED.finditer(each.text))

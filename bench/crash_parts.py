@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 import urllib.request
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -50,6 +51,10 @@ class BotServer:
     def kill_at(self, pid: int, when: When, pass_by: int) -> None:
         """Have the process ``pid`` killed before or after a request, when ``pass_by`` others have passed by."""
         self._post("fault", {"method": "*", "kind": f"kill_{when}", "value": pid, "pass_by": pass_by})
+
+    def spare(self) -> None:
+        """Kill nobody after all."""
+        self._post("spare", {})
 
     @property
     def calls(self) -> int:
@@ -94,6 +99,10 @@ class FarSide:
     def kill_at(self, pid: int, when: When, pass_by: int) -> None:
         """Have the process ``pid`` killed before or after a request, when ``pass_by`` others have passed by."""
         _asked(f"{self.url}/control", {"pid": pid, "when": when, "pass_by": pass_by})
+
+    def spare(self) -> None:
+        """Kill nobody after all."""
+        _asked(f"{self.url}/control", {})
 
     @property
     def calls(self) -> int:
@@ -270,3 +279,16 @@ def left_behind(database: Path) -> Iterator[sqlite3.Connection]:
         with closing(sqlite3.connect(Path(place) / database.name)) as connection:
             connection.row_factory = sqlite3.Row
             yield connection
+
+
+def look(database: Path, windows: Counter[str]) -> None:
+    """Count in ``windows`` what a kill has cut in two."""
+    with left_behind(database) as left:
+        states = Counter(row["state"] for row in left.execute("SELECT state FROM effect"))
+        begun, waiting = left.execute(
+            "SELECT COALESCE(SUM(attempts > 0), 0), COUNT(*) FROM event WHERE state = 'waiting'"
+        ).fetchone()
+    windows["a reply or order half sent"] += states["sending"] > 0
+    windows["an effect stored, not sent"] += states["ready"] > 0
+    windows["an event half handled"] += begun > 0
+    windows["an event stored, not handled"] += waiting > begun

@@ -7,7 +7,8 @@ Runs inside a test (``async with FakeTelegram() as server``) or as a process of 
 Implemented: getMe, getUpdates (long poll; asking with an offset confirms and deletes what is before it; 409 for a
 second poller), sendMessage, editMessageText, sendPhoto, sendChatAction, answerCallbackQuery, setMyCommands,
 getMyCommands, deleteWebhook, 401 for another token. The phone's side: ``say``, ``press``, ``wait_for``. As a process:
-POST JSON to ``/control/say``, ``/control/press``, ``/control/fault``, and GET ``/control/state``.
+POST JSON to ``/control/say``, ``/control/press``, ``/control/fault``, ``/control/spare`` (no more kills), and GET
+``/control/state``.
 
 The log has one JSON line for every request that changed something a person can see, written before the answer leaves.
 ``typing`` shows leave no message behind: they have a log of their own beside it (:func:`typing_log`).
@@ -295,6 +296,8 @@ class FakeTelegram:
             await self.press(**params)
         elif what == "fault":
             self.fault(**params)
+        elif what == "spare":
+            self.faults = [fault for fault in self.faults if fault.kind not in KILLS]
         return {
             "ok": True,
             "messages": list(self.messages.values()),
