@@ -39,6 +39,14 @@ def test_daily_bars_are_stamped_by_the_close_in_new_york_daylight_saving_include
     assert market_date(int(bars.close_time[2])) == date(2013, 3, 11)
 
 
+def test_sessions_close_at_four_in_new_york_in_summer_and_winter_and_back_to_1962() -> None:
+    for zone in (None, "UTC", "America/New_York"):
+        index = pd.date_range("1962-01-02", periods=9_000, freq="3D", tz=zone)
+        columns = dict.fromkeys(("open", "high", "low", "close"), np.ones(index.size))
+        bars = from_frame(pd.DataFrame(columns, index=index), "AAPL")["AAPL"]
+        assert bars.close_time.tolist() == [close_of(day) for day in index.date]
+
+
 def test_aware_instants_are_taken_as_the_close() -> None:
     table = frame()
     table.index = pd.DatetimeIndex(["2013-03-07 10:00", "2013-03-07 11:00", "2013-03-07 12:00"], tz="America/New_York")
