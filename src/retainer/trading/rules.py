@@ -16,7 +16,7 @@ from retainer.core.errors import InvalidInputError
 from retainer.core.values import Json
 from retainer.trading.bars import PRICE_FIELDS, Bars, Floats, Ints, Market, check_symbol, sessions
 from retainer.trading.strategy import Outlook, Signal, Strategy, decision_at
-from retainer.trading.units import NS
+from retainer.trading.units import DAY_NS, NS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -240,13 +240,16 @@ def shifted(values: Column, bars: int) -> Floats:
 
 
 def new_month(at: Ints) -> Truths:
-    """True on the first bar of each calendar month and on the first bar of all; ``at`` are close times (ns).
+    """True on the first bar of each calendar month and on the first bar of all; ``at``: sorted close times (ns).
 
     Months are those of New York's standard time: a session always lies within one.
     """
-    months = (at - _NEW_YORK_NS).astype("datetime64[ns]").astype("datetime64[M]")
-    begins = np.ones(months.size, dtype=bool)
-    np.not_equal(months[1:], months[:-1], out=begins[1:])
+    begins = np.zeros(at.size, dtype=bool)
+    if at.size:
+        days = (at - _NEW_YORK_NS) // DAY_NS
+        first, last = days[[0, -1]].view("datetime64[D]").astype("datetime64[M]")
+        starts = np.arange(first, last + 1).astype("datetime64[D]").view(np.int64)
+        begins[np.searchsorted(days, starts)] = True
     return begins
 
 
@@ -254,11 +257,16 @@ def rolling_deviation(values: Floats, window: int) -> Floats:
     """Sample standard deviation of the last ``window`` values; NaN before. Windows are summed anew: nothing drifts."""
     found = np.full(values.size, np.nan)
     if values.size >= window > 1:
-        parts = np.lib.stride_tricks.sliding_window_view(values, window)
-        mean = np.einsum("ij->i", parts) / window
-        squares = np.einsum("ij,ij->i", parts, parts)
+        mean = _windows(values, window).sum(axis=0) / window
+        squares = _windows(values * values, window).sum(axis=0)
         found[window - 1 :] = np.sqrt(np.maximum(squares - window * mean * mean, 0.0) / (window - 1))
     return found
+
+
+def _windows(values: Floats, window: int) -> Floats:
+    """[window, T - window + 1]: in each column the values of one window; a view, made faster than numpy's own."""
+    flat = np.ascontiguousarray(values, dtype=np.float64)
+    return np.ndarray((window, flat.size - window + 1), np.float64, flat, 0, (flat.itemsize, flat.itemsize))
 
 
 def held_from(change: Truths, values: Floats) -> Floats:
