@@ -155,11 +155,14 @@ def idle(
             f[p + CLOSE] = x[cell]
             cell += 1
             p += SYMBOL_COLUMNS
-        w[ROW_DAY] = y[days + row]
-        if (w[ROW_DAY] != w[DAY] and r[BORROW_RATE] > 0.0) or w[PEAK_END] >= w[PEAK_STOP]:
+        if w[PEAK_END] >= w[PEAK_STOP]:
             return row
         w[AT] = y[row]
-        open_row(f, w, r)
+        if y[days + row] != w[DAY]:
+            if r[BORROW_RATE] > 0.0:
+                return row
+            w[ROW_DAY] = y[days + row]
+            open_row(f, w, r)
         close_row(f, w, r)
         note(f, curves, first + row, stride)
         row += 1
