@@ -68,7 +68,7 @@ def call(command: list[str], *, limit: int = 1_800) -> dict[str, Any]:
     return found
 
 
-def ours(task: str, fill: str, count: int = 0, combos: int = 0, *more: str, repeats: int = 7) -> dict[str, Any]:
+def ours(task: str, fill: str, count: int = 0, combos: int = 0, *more: str, repeats: int = 15) -> dict[str, Any]:
     """This engine's result."""
     command = [*OURS, task, fill, "--repeats", str(repeats), *more]
     command += ["--count", str(count)] if count else []

@@ -17,6 +17,8 @@ import numpy as np
 
 FEE, QUANTITY, CASH = 0.001, 100, 100_000_000
 FAST, SLOW = 10, 30
+BLOCK = 16_384
+"""Rows that are worked on at a time: they stay in the processor's cache."""
 START_NS = 1_420_070_400 * 10**9
 Columns = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
@@ -57,21 +59,21 @@ def crossed(sums: np.ndarray, fast: int, slow: int) -> np.ndarray:
     count = sums.size - 1
     held = np.empty(count)
     held[: slow - 1] = np.nan
-    quick = sums[slow:] - sums[slow - fast : count - fast + 1]
-    quick *= slow
-    long = sums[slow:] - sums[: count - slow + 1]
-    long *= fast
-    np.greater(quick, long, out=held[slow - 1 :])
+    for first in range(slow - 1, count, BLOCK):
+        last = min(first + BLOCK, count)
+        now = sums[first + 1 : last + 1]
+        quick = (now - sums[first + 1 - fast : last + 1 - fast]) * slow
+        long = (now - sums[first + 1 - slow : last + 1 - slow]) * fast
+        np.greater(quick, long, out=held[first:last])
     return held
 
 
 def sums_of(close: np.ndarray) -> np.ndarray:
     """Cumulative prices in whole 1/100,000, from 0 on: below 2**53 and so exact, no tie is decided by rounding."""
-    ticks = close * 1e5
-    np.rint(ticks, out=ticks)
-    sums = np.empty(close.size + 1)
-    sums[0] = 0.0
-    np.cumsum(ticks, out=sums[1:])
+    sums = np.zeros(close.size + 1)
+    ticks = sums[1:]
+    np.rint(np.multiply(close, 1e5, out=ticks), out=ticks)
+    np.cumsum(ticks, out=ticks)
     return sums
 
 
