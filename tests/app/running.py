@@ -28,11 +28,12 @@ PATIENCE = 40.0
 """Seconds that anything may take on a machine that does other things too."""
 QUICK: Mapping[str, str] = {
     "RETAINER_MODEL": "none",
+    "RETAINER_SAFETY__MESSAGES_PER_MINUTE": "600",
     "RETAINER_TRADING__REPLAY__START": "2006-08-01",
     "RETAINER_TRADING__REPLAY__LIVE_FROM": "2007-01-16",
     "RETAINER_TRADING__REPLAY__SECONDS_PER_BAR": "0.7",
 }
-"""Half a year of catching up, then three sessions in two seconds; no model."""
+"""Half a year of catching up, then three sessions in two seconds; no model; people who type as fast as a test."""
 
 
 def environment(folder: Path, more: Mapping[str, str] | None = None) -> dict[str, str]:

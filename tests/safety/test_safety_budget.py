@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
 
 from retainer.core.clock import ManualClock
 from retainer.core.protocols import ChatMessage, Generation, Usage
-from retainer.models.scripted import ScriptedModel
+from retainer.models.scripted import ScriptedCall, ScriptedModel
 from retainer.runtime.schema import MIGRATIONS as RUNTIME
 from retainer.runtime.sqlite import SqliteStore
 from retainer.safety.budget import BudgetSpentError, ModelBudget, Use, count, note_told, spent, told, use_lines, used
@@ -148,9 +147,9 @@ def test_status_says_what_is_used_once_something_is(
 class Telling(ScriptedModel):
     """Says what it has used, as a server does."""
 
-    async def stream(self, *args: Any, **how: Any) -> AsyncIterator[str | Generation]:  # type: ignore[override]
-        async for piece in super().stream(*args, **how):
-            yield piece if isinstance(piece, str) else replace(piece, usage=Usage(prompt=900, completion=100))
+    def _reply(self, call: ScriptedCall) -> tuple[list[str], Generation]:
+        words, generation = super()._reply(call)
+        return words, replace(generation, usage=Usage(prompt=900, completion=100))
 
 
 async def settled(store: SqliteStore) -> None:
