@@ -16,6 +16,8 @@ import argparse
 import json
 import random
 import shutil
+import signal
+import statistics
 import sys
 import tempfile
 import time
@@ -121,6 +123,9 @@ class Run:
         self.messages = messages
         self.gently = gently
         self.ends: list[float] = []
+        """Seconds that each end on SIGTERM took; infinite where it ended badly."""
+        self.early = 0
+        """SIGTERMs that came while the program was still being loaded."""
         """Seconds from each SIGTERM to the end."""
         self.server = BotServer(folder)
         self.peers = [Peer(folder, style) for style in STYLES] if peers else []
@@ -175,17 +180,21 @@ class Run:
     def _end(self) -> None:
         """The service, and the bots beside it, end here."""
         if self.gently:
-            status, took = self._stop()
-            self.ends.append(took if status == 0 else float("inf"))
+            began = self.service.began
+            status, took = self._stop(more=True)
+            if status == -signal.SIGTERM and not began:
+                self.early += 1  # before it could listen: the system's own way of ending it
+            else:
+                self.ends.append(took if status == 0 else float("inf"))
         else:
             self.service.kill()
         for peer in self.peers:
             peer.kill()
 
-    def _stop(self) -> tuple[int, float]:
-        """SIGTERM: the exit status, and how long it took. People go on writing meanwhile."""
+    def _stop(self, *, more: bool = False) -> tuple[int, float]:
+        """SIGTERM: the exit status, and how long it took; with ``more``, people go on writing meanwhile."""
         began = time.monotonic()
-        status = self.service.stop(while_waiting=lambda: self._pass(0.02, more=bool(self.moments) and self.gently))
+        status = self.service.stop(while_waiting=lambda: self._pass(0.02, more=more))
         return status, time.monotonic() - began
 
     def judge(self) -> Findings:
@@ -332,9 +341,10 @@ def run_full(options: argparse.Namespace, folder: Path) -> bool:
     held = True
     if run.ends:
         held = max(run.ends) <= TERM_SECONDS
+        middle = f"half of {len(run.ends)} within {statistics.median(run.ends):.1f} s"
         print(
             f"  {'longest end on SIGTERM':<26}{max(run.ends):>7.1f}s   bound {TERM_SECONDS:.0f} s  "
-            f"{'ok' if held else 'BROKEN'}"
+            f"{'ok' if held else 'BROKEN'}   ({middle}; {run.early} more before it was loaded)"
         )
     return table(found) and held
 

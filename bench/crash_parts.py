@@ -167,6 +167,12 @@ class Service:
         assert self._process is not None
         return self._process.pid
 
+    @property
+    def began(self) -> bool:
+        """Whether the process that runs has said that it started."""
+        log = self.data / "logs" / "retainer.log"
+        return log.exists() and f'"pid": {self.pid}, "event": "service_started"' in log.read_text(errors="replace")
+
     def died(self) -> bool:
         """Whether somebody killed it; then it is gone. Raises ``RuntimeError`` when it ended by itself."""
         assert self._process is not None
