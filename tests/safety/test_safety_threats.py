@@ -60,10 +60,13 @@ async def test_threat_01_a_stranger_and_a_group_leave_a_count_and_nothing_else(t
     async with bridged(tmp_path) as h:
         await h.hub.receive(heard("666", "buy 500 XYZ", display_name="Owner"))
         await h.hub.receive(heard("667", "buy 500 XYZ", group=True, chat_id="-100"))
+        await h.hub.receive(
+            heard("42", "buy 501 XYZ", group=True, chat_id="-100")
+        )  # the owner, where others read along
         await asyncio.wait_for(h.runtime.idle(), 10)
         assert h.agent.heard == []
         await h.store.write(lambda _tx: None)  # the count is written soon, in order with other writes
-        assert sum(people.counts(h.store.view(), SystemClock().now(), days=2).values()) == 2
+        assert sum(people.counts(h.store.view(), SystemClock().now(), days=2).values()) == 3
         assert "XYZ" not in (tmp_path / "retainer.db").read_bytes().decode("latin1")
 
 
