@@ -122,7 +122,7 @@ def target_cells(plan: Plan, market: Market, tape: Prepared, settings: EngineSet
         scaled = scaled_targets(values, plan.unit, settings, symbol)
         if whole:
             return scaled
-        cells[own, s] = scaled
+        cells[slice(None) if own.size == tape.count else own, s] = scaled
     return cells.ravel()
 
 

@@ -87,7 +87,7 @@ def propose(f: Reals, w: Wholes, r: Reals) -> None:
     p, end = HEADER, w[SYMBOLS_END]
     while p < end:
         if stirs(f, p, f[p + WISH]):
-            rebalance(f, w, r)
+            rebalance(f, w, r, p)
             return
         p += SYMBOL_COLUMNS
 
@@ -100,18 +100,18 @@ def stirs(f: Reals, p: int, wish: float) -> bool:
     return (wish == wish) & ((wish != f[p + TARGET]) | ((wish == 0.0) & (f[p + OWN] != 0.0)))  # noqa: PLR0124  NaN
 
 
-def rebalance(f: Reals, w: Wholes, r: Reals) -> None:
-    """Give up what is overtaken, then sell, then buy; sells of all symbols first."""
+def rebalance(f: Reals, w: Wholes, r: Reals, first: int) -> None:
+    """Give up what is overtaken, then sell, then buy; sells of all symbols first. ``first``: the first that stirs."""
     chain_orders(f, w)
     give_up(f, w)
     take_stock(f, w, r)
     for side in (-1, 1):
-        for p in range(HEADER, w[SYMBOLS_END], SYMBOL_COLUMNS):
+        for p in range(first, w[SYMBOLS_END], SYMBOL_COLUMNS):
             if stirs(f, p, f[p + WISH]):
                 quantity = wanted(f, w, r, p, side)
                 if quantity > 0.0:
                     offer(f, w, r, p, side, quantity)
-    for p in range(HEADER, w[SYMBOLS_END], SYMBOL_COLUMNS):
+    for p in range(first, w[SYMBOLS_END], SYMBOL_COLUMNS):
         if f[p + WISH] == f[p + WISH]:
             f[p + TARGET] = f[p + WISH]
 
