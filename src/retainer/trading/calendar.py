@@ -49,7 +49,8 @@ class Sessions:
     def trading(self, close_times: Ints, days: Ints) -> NDArray[np.bool_]:
         """Which bars belong to a session: they close after its open and not after its close.
 
-        A daily bar stamped with the regular close belongs to its session also on a half day.
+        ``close_times`` are sorted. A daily bar stamped with the regular close belongs to its session also on a half
+        day: no other bar of its day comes before it.
         """
         row = np.searchsorted(self.day, days)
         found = row < len(self)
@@ -59,7 +60,8 @@ class Sessions:
         regular = np.where(self.half, self.close_ns + 12 * _HOUR_NS, self.close_ns)
         late = self.close_ns[row]
         inside = (close_times > self.open_ns[row]) & (close_times <= late)
-        stamped = self.half[row] & (close_times <= regular[row]) & (close_times == _regular_close(days))
+        alone = np.diff(days, prepend=-1) != 0
+        stamped = self.half[row] & alone & (close_times <= regular[row]) & (close_times == _regular_close(days))
         chosen: NDArray[np.bool_] = found & (self.day[row] == days) & (inside | stamped)
         return chosen
 

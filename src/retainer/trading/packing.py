@@ -84,6 +84,7 @@ def _pack_header(packed: Packed) -> None:
     f[at.UNSETTLED : at.UNSETTLED + 3] = [float(cents) for cents in state.unsettled]
     w[at.AT] = state.at
     w[at.DAY] = date.fromisoformat(state.day).toordinal() if state.day else 0
+    w[at.SESSION] = w[at.DAY]
     w[at.NEXT_SEQ], w[at.NEXT_GROUP], w[at.TRADING] = state.next_seq, len(packed.groups) + 1, 1
     w[at.ALIVE_ORDERS] = len(state.orders)
     end = w[at.PEAK_FIRST]

@@ -27,6 +27,7 @@ from retainer.trading.kernel.layout import (
     EQUITY,
     GROSS,
     HEADER,
+    LEFT,
     LIMIT,
     LOTS,
     MARK,
@@ -45,6 +46,7 @@ from retainer.trading.kernel.layout import (
     ORDERS_END,
     OWN,
     PEAKS,
+    PPM,
     QUANTITY,
     REALISED,
     RECENT_END,
@@ -52,6 +54,8 @@ from retainer.trading.kernel.layout import (
     ROUND,
     ROW_DAY,
     SEEN,
+    SESSION,
+    SETTLE,
     SHORTS,
     SPLIT,
     SPLIT_AWAY,
@@ -65,6 +69,7 @@ from retainer.trading.kernel.layout import (
     UNIT,
     UNSETTLED,
     VALUE,
+    VOLUME_SHARE,
     Reals,
     Wholes,
 )
@@ -78,6 +83,8 @@ def fill(f: Reals, w: Wholes, r: Reals) -> None:
     open_row(f, w, r)
     if w[ACTIONS] > 0:
         act(f, w, r)
+    if r[VOLUME_SHARE] > 0.0:
+        allow_volumes(f, w, r)
     if w[ALIVE_ORDERS] > 0:
         chain_orders(f, w)
         if w[TRADING] == 1:
@@ -95,6 +102,8 @@ def open_row(f: Reals, w: Wholes, r: Reals) -> None:
         new_day(f, w, r)
         w[DAY] = w[ROW_DAY]
         f[DAY_EQUITY] = f[EQUITY]
+    if r[SETTLE] > 0.0 and w[TRADING] == 1 and w[ROW_DAY] != w[SESSION]:
+        settle(f, w)
 
 
 def close_row(f: Reals, w: Wholes, r: Reals) -> None:
@@ -133,10 +142,7 @@ def value_account(f: Reals, w: Wholes, r: Reals) -> None:
 
 
 def new_day(f: Reals, w: Wholes, r: Reals) -> None:
-    """A session began: sales settle, borrowed shares cost, the counts of the day start again."""
-    f[UNSETTLED + 2] = f[UNSETTLED + 1]
-    f[UNSETTLED + 1] = f[UNSETTLED]
-    f[UNSETTLED] = 0.0
+    """A day began: borrowed shares cost, the counts of the day start again."""
     nights = float(w[ROW_DAY] - w[DAY]) if w[DAY] > 0 else 0.0
     if r[COUNTS] == 0.0 and r[BORROW_RATE] == 0.0:
         return
@@ -154,6 +160,21 @@ def new_day(f: Reals, w: Wholes, r: Reals) -> None:
             f[CASH] -= cost
             f[BORROWED] += cost
             event(f, w, BORROW_COST, p, 0.0, 0.0, -cost)
+
+
+def settle(f: Reals, w: Wholes) -> None:
+    """A session began: the proceeds of sales are a session older. Days without one settle nothing."""
+    f[UNSETTLED + 2] = f[UNSETTLED + 1]
+    f[UNSETTLED + 1] = f[UNSETTLED]
+    f[UNSETTLED] = 0.0
+    w[SESSION] = w[ROW_DAY]
+
+
+def allow_volumes(f: Reals, w: Wholes, r: Reals) -> None:
+    """What fills may take of the row's volumes."""
+    for p in range(HEADER, w[SYMBOLS_END], SYMBOL_COLUMNS):
+        most = f[p + BAR_VOLUME] * r[LOTS] * r[VOLUME_SHARE] / PPM
+        f[p + LEFT] = down(most) if r[STEP] > 0.0 else most
 
 
 def count_volumes(f: Reals, w: Wholes) -> None:

@@ -78,7 +78,9 @@ SYMBOLS = 26
 """How many."""
 ACTIONS = 27
 """Symbols with a split or a dividend before this row's bars."""
-HEADER = 28
+SESSION = 28
+"""Market date of the last row on which the exchange traded, as a day number."""
+HEADER = 29
 
 # --- a symbol: position (f)
 QUANTITY = 0

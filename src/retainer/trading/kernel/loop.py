@@ -60,6 +60,7 @@ from retainer.trading.kernel.layout import (
     ROW,
     ROW_DAY,
     SAME_CLOSE,
+    SETTLE,
     SYMBOL_COLUMNS,
     SYMBOLS,
     SYMBOLS_END,
@@ -158,10 +159,11 @@ def idle(
         if w[PEAK_END] >= w[PEAK_STOP]:
             return row
         w[AT] = y[row]
-        if y[days + row] != w[DAY]:
-            if r[BORROW_RATE] > 0.0:
+        if y[days + row] != w[DAY] or r[SETTLE] > 0.0:
+            if y[days + row] != w[DAY] and r[BORROW_RATE] > 0.0:
                 return row
             w[ROW_DAY] = y[days + row]
+            w[TRADING] = y[2 * days + row]
             open_row(f, w, r)
         close_row(f, w, r)
         note(f, curves, first + row, stride)
@@ -233,7 +235,7 @@ def load_actions(f: Reals, w: Wholes, actions: Reals, action_cells: Wholes, end:
 
 def fill_now(f: Reals, w: Wholes, r: Reals) -> None:
     """Fill what was just decided at the very close of the decision: for comparison with engines that do so."""
-    if w[ALIVE_ORDERS] > 0:
+    if w[ALIVE_ORDERS] > 0 and w[TRADING] == 1:
         at_close(f, w, r)
         value_account(f, w, r)
 

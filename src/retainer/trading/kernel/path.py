@@ -9,15 +9,12 @@ from __future__ import annotations
 from retainer.trading.kernel.execute import execute
 from retainer.trading.kernel.layout import (
     ALIVE_ORDERS,
-    BAR_VOLUME,
     CLOSE,
     EXPIRED,
     FIRST,
     HEADER,
     HIGH,
-    LEFT,
     LIMIT,
-    LOTS,
     LOW,
     MARKET,
     O_ALIVE,
@@ -36,31 +33,24 @@ from retainer.trading.kernel.layout import (
     OPEN,
     ORDER_COLUMNS,
     ORDERS_END,
-    PPM,
     QUANTITY,
     ROW,
     ROW_DAY,
-    STEP,
     STOP,
     STOP_LIMIT,
     SYMBOL_COLUMNS,
     SYMBOLS_END,
     TRAILING,
-    VOLUME_SHARE,
     Reals,
     Wholes,
 )
-from retainer.trading.kernel.numbers import down, trail_level
+from retainer.trading.kernel.numbers import trail_level
 from retainer.trading.kernel.orders import cancel_order
 
 
 def walk(f: Reals, w: Wholes, r: Reals) -> None:
     """Let the bars of this row meet the resting orders."""
     expire(f, w)
-    if r[VOLUME_SHARE] > 0.0:
-        for p in range(HEADER, w[SYMBOLS_END], SYMBOL_COLUMNS):
-            most = f[p + BAR_VOLUME] * r[LOTS] * r[VOLUME_SHARE] / PPM
-            f[p + LEFT] = down(most) if r[STEP] > 0.0 else most
     at_open(f, w, r)
     if w[ALIVE_ORDERS] == 0:
         return
