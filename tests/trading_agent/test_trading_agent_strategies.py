@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from decimal import Decimal
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -208,8 +207,8 @@ async def test_an_exit_that_the_guard_refuses_leaves_its_stop_at_the_market(
             await service.next_bar()
         signed = mandate.in_force(service.store.view(), service.runtime.clock.now(), account="paper")
         now = service.runtime.clock.now()
-        for one in signed:
-            await service.store.write(partial(mandate.revoke, mandate_id=one.id, by=service.owner, now=now))
+        [only] = signed
+        await service.store.write(lambda tx: mandate.revoke(tx, only.id, by=service.owner, now=now))
         while not waiting(service):
             await service.next_bar()
         held = {symbol: position.own for symbol, position in service.state.positions.items()}
