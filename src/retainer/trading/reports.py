@@ -71,30 +71,25 @@ def draw_here(data: Mapping[str, Any], path: Path) -> None:
 
 def _account_picture(data: Mapping[str, Any], path: Path) -> None:
     """900 x 600 pixels, readable on a phone."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt
+    from matplotlib.figure import Figure
     from matplotlib.ticker import FuncFormatter
 
     times: Any = [datetime.fromisoformat(moment) for moment in data["at"]]
     hold = [float("nan") if value is None else float(value) for value in data["hold"]]
-    figure, axes = plt.subplots(figsize=(6, 4), dpi=150)
-    try:
-        axes.plot(times, data["equity"], color="#0b6e4f", linewidth=2, label="this account")
-        if any(value == value for value in hold):  # noqa: PLR0124  NaN differs from itself
-            axes.plot(times, hold, color="#8a8a8a", linewidth=1.2, label="buy and hold")
-        axes.set_title(str(data["title"]), loc="left", fontsize=11)
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"${value:,.0f}"))
-        axes.grid(visible=True, alpha=0.25)
-        for side in ("top", "right"):
-            axes.spines[side].set_visible(False)
-        axes.legend(frameon=False, fontsize=9)
-        figure.autofmt_xdate(rotation=30)
-        figure.tight_layout()
-        figure.savefig(path)
-    finally:
-        plt.close(figure)
+    figure = Figure(figsize=(6, 4), dpi=150)
+    axes = figure.subplots()
+    axes.plot(times, data["equity"], color="#0b6e4f", linewidth=2, label="this account")
+    if any(value == value for value in hold):  # noqa: PLR0124  NaN differs from itself
+        axes.plot(times, hold, color="#8a8a8a", linewidth=1.2, label="buy and hold")
+    axes.set_title(str(data["title"]), loc="left", fontsize=11)
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"${value:,.0f}"))
+    axes.grid(visible=True, alpha=0.25)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    axes.legend(frameon=False, fontsize=9)
+    figure.autofmt_xdate(rotation=30)
+    figure.tight_layout()
+    figure.savefig(path)
 
 
 def main() -> None:

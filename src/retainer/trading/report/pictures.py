@@ -115,34 +115,30 @@ def _numbers_on(axis: Axes, values: np.ndarray[Any, Any]) -> None:
 @contextmanager
 def _figure(width: float, height: float, heights: Sequence[float]) -> Iterator[tuple[Figure, list[Axes]]]:
     import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt
+    from matplotlib.figure import Figure
 
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "retainer", "font.size": 8, "text.parse_math": False}):
-        figure, grid = plt.subplots(
-            len(heights), 1, figsize=(width, height), squeeze=False, gridspec_kw={"height_ratios": list(heights)}
-        )
+        figure = Figure(figsize=(width, height))
+        grid = figure.subplots(len(heights), 1, squeeze=False, gridspec_kw={"height_ratios": list(heights)})
         axes: list[Axes] = list(grid[:, 0])
         for axis in axes:
             axis.grid(visible=True, alpha=0.25)
             for side in ("top", "right"):
                 axis.spines[side].set_visible(False)
-        try:
-            yield figure, axes
-        finally:
-            plt.close(figure)
+        yield figure, axes
 
 
 def _save_png(figure: Figure, path: Path, dpi: int) -> None:
     """As a PNG of few colours: a quarter of the bytes, and nobody sees it."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from PIL import Image
 
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=dpi)
-    with Image.open(buffer) as image:
-        few = image.convert("RGB").quantize(_COLOURS, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
-        few.save(path, format="PNG", optimize=True)
+    figure.set_dpi(dpi)
+    canvas: Any = FigureCanvasAgg(figure)
+    canvas.draw()
+    image = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
+    few = image.quantize(_COLOURS, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    few.save(path, format="PNG", compress_level=6)
 
 
 def _svg(figure: Figure) -> str:
