@@ -125,6 +125,29 @@ def small_talk(bench: Bench, rounds: int) -> list[float]:
     return signs
 
 
+IDEA = "test buying AAPL when RSI(2) is under {} and price is above the 200-day average, sell when RSI is over 70"
+
+
+def tested_ideas(bench: Bench, rounds: int) -> list[float]:
+    """A trading idea in a sentence, each time another one: to the sentence and its picture."""
+    signs, pictures, beside = [], [], []
+    for number in range(rounds):
+        t0 = time.time()
+        bench.server.say(CHAT, IDEA.format(8 + number))
+        bench.server.say(CHAT, "what is 3 * 4?")
+        shown = bench.after(t0, 60, "Sharpe")
+        signs.append(bench.sign(t0, shown[0]["t"]) - t0)
+        while not (drawn := [line["t"] for line in shown if str(line["method"]).lower() == "sendphoto"]):
+            shown = bench.after(t0, 60, "Sharpe", quiet=0.2)
+        pictures.append(drawn[0] - t0)
+        summed = [line["t"] for line in bench.after(t0, 60, "= 12") if "= 12" in line["text"]]
+        beside.append(summed[0] - t0)
+    p50 = statistics.median(pictures)
+    bench.row("backtest in a sentence to its picture, p50", f"{p50:.2f} s", "<= 3 s", p50 <= 3.0)
+    bench.row("  a sum asked right after it, answered, p50", f"{statistics.median(beside):.2f} s", "", True)
+    return signs
+
+
 STORY = "Tell me a long story about a lighthouse keeper and the sea, in many words."
 
 
@@ -235,7 +258,12 @@ def main() -> int:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--model", default="default")
     options.add_argument("--rounds", type=int, default=9)
-    options.add_argument("--only", choices=("all", "waiting"), default="all", help="waiting: while the model decodes")
+    options.add_argument(
+        "--only",
+        choices=("all", "waiting", "ideas"),
+        default="all",
+        help="waiting: while the model decodes; ideas: backtests",
+    )
     chosen = options.parse_args()
     with tempfile.TemporaryDirectory(prefix="retainer-feel-") as place:
         folder = Path(place)
@@ -254,7 +282,7 @@ def main() -> int:
         try:
             service.start()
             state: dict[str, Any] = {}
-            while not str(state.get("model", "")).endswith("ready"):
+            while chosen.model != "none" and not str(state.get("model", "")).endswith("ready"):
                 time.sleep(0.5)
                 state = read_json(service.data / "service.json")
             service.pair(server, CHAT)
@@ -265,7 +293,10 @@ def main() -> int:
                 help_cost(bench)
                 cost(bench, process)
                 signs += money_questions(bench, chosen.rounds) + small_talk(bench, chosen.rounds)
-            signs += while_decoding(bench, min(chosen.rounds, 9))
+            if chosen.only != "waiting":
+                signs += tested_ideas(bench, min(chosen.rounds, 9))
+            if chosen.only != "ideas":
+                signs += while_decoding(bench, min(chosen.rounds, 9))
             bench.row("a visible sign, the slowest of all", f"{max(signs):.2f} s", "<= 1 s", max(signs) <= 1)
             if chosen.only == "all":
                 stop_under_load(bench)

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from retainer.chat.agent import LocalChatAgent
 from retainer.chat.services import ChatServices
 from retainer.chat.settings import ChatSettings
-from retainer.core.capabilities import Answer, Capability
+from retainer.core.capabilities import Answer, Capability, NoArguments
 from retainer.core.clock import ManualClock
 from retainer.core.effects import Effect, EffectClass, Permit, RepeatClass, StoredEffect
 from retainer.core.events import Event, NewEvent
@@ -72,6 +72,12 @@ class Trader:
         self.requests: list[Mapping[str, Any]] = []
         self.labels: list[Label] = []
         self.outcomes: list[str] = []
+        self.weighed = asyncio.Event()
+        """The slow reading answers once it is set."""
+
+    async def weigh(self, _view: View, _args: NoArguments) -> Answer:
+        await self.weighed.wait()
+        return Answer("The idea weighs 7 grams.")
 
     def capabilities(self) -> Sequence[Capability]:
         return (
@@ -83,6 +89,14 @@ class Trader:
                 phrases=("how did the bot do [{period}]", "profit [{period}]"),
                 examples=("how did the bot do this month", "what profit did the bot make"),
                 run=performance,
+            ),
+            Capability(
+                name="trading.weigh",
+                agent="trading",
+                description="Weigh an idea, which takes a while",
+                phrases=("weigh [the] idea",),
+                run=self.weigh,
+                slow=True,
             ),
             Capability(
                 name="trading.order",

@@ -53,6 +53,26 @@ async def test_what_is_read_exactly_is_answered_while_the_model_words_a_reply(
     assert sum(text.endswith("(stopped)") for text in service.channel.texts) == 1
 
 
+async def test_a_slow_answer_holds_up_no_other_question(start: Start) -> None:
+    service = await start(None)
+    await service.put("weigh the idea")
+    await service.put("profit this month")
+    await until(lambda: any("1,204.50" in text for text in service.channel.texts))
+    assert not any("grams" in text for text in service.channel.texts)
+    service.trader.weighed.set()
+    await until(lambda: "The idea weighs 7 grams." in service.channel.texts)
+
+
+async def test_a_slow_answer_does_not_wait_for_a_reply_being_worded(start: Start) -> None:
+    service = await decoding(start)
+    service.trader.weighed.set()
+    await service.put("weigh the idea")
+    await until(lambda: "The idea weighs 7 grams." in service.channel.texts)
+    assert service.model.cancelled == 0
+    service.runtime.interrupt(f"chat:{ADDRESS}")
+    await asyncio.wait_for(service.runtime.idle(), 10)
+
+
 async def test_messages_for_the_model_are_answered_in_order_and_see_each_other(start: Start) -> None:
     service = await start(lambda messages: f"reply {len(messages)}", delay=0.05)
     for text in ("first tale please", "second tale please", "profit this month", "third tale please"):

@@ -188,6 +188,9 @@ class Turns:
         elif capability.agent == AGENT and capability.run is None:
             await self.deeds.perform(ctx, message, capability, args, before)
         elif capability.effect_class is EffectClass.READ and capability.run is not None:
+            # behind a reply that the model still words it would wait longer than it takes
+            if capability.slow and not ahead(ctx.view, message.lane, message.seq) and ctx.step_aside():
+                return
             await self._read_all(ctx, message, [(capability, args)], before)
         else:
             request(ctx, capability, args, person=message.person, address=message.address, label=ctx.event.label)

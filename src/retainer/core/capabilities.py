@@ -65,4 +65,6 @@ class Capability:
     """Least scope the asking person needs: chat < propose < trade < admin."""
     urgent: bool = False
     """Recognised before anything else and handled at the head of its lane (``stop``)."""
+    slow: bool = False
+    """Whether ``run`` may take seconds: other questions of the same person are answered meanwhile."""
     extra: Mapping[str, Json] = field(default_factory=dict)

@@ -103,6 +103,7 @@ def idea_capability(agent: str, account: str, symbols: Mapping[str, Json], pictu
         phrases=PHRASES,
         examples=EXAMPLES,
         run=run,
+        slow=True,
         extra={"symbols": dict(symbols)},
     )
 
