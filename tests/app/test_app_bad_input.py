@@ -229,6 +229,171 @@ class Butler:
     assert words in said
 
 
+# --- market data and ideas -------------------------------------------------------------------------------------------
+_ROWS = 12
+
+
+def _bars(**changes: Any) -> str:
+    """A CSV table of twelve sessions; ``column=(row, value)`` spoils a value."""
+    columns: dict[str, list[str]] = {
+        "date": [f"2012-03-{day:02}" for day in (5, 6, 7, 8, 9, 12, 13, 14, 15, 16, 19, 20)],
+        **{name: [price] * _ROWS for name, price in (("open", "50"), ("high", "51"), ("low", "49"), ("close", "50"))},
+        "volume": ["1000"] * _ROWS,
+    }
+    for name, (row, value) in changes.items():
+        columns[name][row] = value
+    lines = [",".join(columns), *(",".join(values) for values in zip(*columns.values(), strict=True))]
+    return "\n".join(lines) + "\n"
+
+
+def _idea(buy: str, more: str = "", sell: str = "close < 1") -> str:
+    return f'symbols = ["GOOD"]\nbuy_when = "{buy}"\nsell_when = "{sell}"\n{more}'
+
+
+_FILES: Mapping[str, str | bytes] = {
+    "nan.csv": _bars(close=(3, "nan")),
+    "infinite.csv": _bars(open=(4, "inf")),
+    "zero.csv": _bars(low=(5, "0")),
+    "negative.csv": _bars(close=(6, "-3")),
+    "word.csv": _bars(high=(7, "dear")),
+    "crossed.csv": _bars(high=(8, "48")),
+    "huge.csv": _bars(high=(8, "1e300")),
+    "volume.csv": _bars(volume=(2, "-1")),
+    "volumes.csv": _bars(volume=(2, "1e300")),
+    "late.csv": _bars(date=(4, "2012-03-07")),
+    "early.csv": _bars(date=(4, "2012-01-07")),
+    "never.csv": _bars(date=(11, "9999-12-31")),
+    "when.csv": _bars(date=(1, "soon")),
+    "naive.csv": _bars().replace(",50,51", " 10:00,50,51"),
+    "mixed.csv": _bars().replace(",50,51", " 10:00,50,51").replace("08 10:00", "08 10:00Z"),
+    "zones.csv": _bars().replace(",50,51", " 10:00+01:00,50,51").replace("14 10:00+01:00", "14 10:00+02:00"),
+    "empty.csv": "",
+    "header.csv": _bars().splitlines()[0] + "\n",
+    "narrow.csv": _bars().replace("close", "clothes"),
+    "ragged.csv": _bars() + "2012-03-21,50,51,49,50,1000,7,8\n",
+    "binary.csv": b"\xff\xfe\x00\x01",
+    "good.parquet": b"PAR1 and no more",
+    "plain.csv": _bars(),
+    "factors.csv": "date,factor\n2012-03-05,nan\n",
+    "unknown.toml": _idea("WISDOM(3) > 1"),
+    "negative.toml": _idea("SMA(-3) > 1"),
+    "long.toml": _idea("SMA(5000) > 1"),
+    "half.toml": _idea("RSI(2) <"),
+    "share.toml": _idea("close > 1", "[size]\nweight = -1"),
+    "loss.toml": _idea("close > 1", "[stops]\nloss = nan"),
+    "field.toml": _idea("close > 1", "leverage = 3"),
+    "broken.toml": "symbols = = 3",
+    "list.json": "[1]",
+    "deep.json": "[" * 100_000,
+}
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder with the bars of GOOD, and files that are wrong beside it."""
+    desk = tmp_path_factory.mktemp("desk")
+    for name, content in _FILES.items():
+        (desk / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    code, _, said = spoken(desk / "data", ("data", "import", str(desk / "plain.csv"), "--symbol", "GOOD"), None)
+    assert code == 0, said
+    return desk
+
+
+_SET = ("sma-cross", "-s", "GOOD", "--set", "fast=2", "--set", "slow=4")
+_GRID = ("sma-cross", "-s", "GOOD", "--grid")
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        (("data", "import", "nan.csv"), "row 3: close nan is not a finite number"),
+        (("data", "import", "infinite.csv"), "row 4: open inf is not a finite number"),
+        (("data", "import", "zero.csv"), "row 5: low 0.0 is not above zero"),
+        (("data", "import", "negative.csv"), "row 6: close -3.0 is not above zero"),
+        (("data", "import", "word.csv"), "row 7: high 'dear' is not a number"),
+        (("data", "import", "crossed.csv"), "row 8: high 48.0 is below another price"),
+        (("data", "import", "huge.csv"), "row 8: high 1e+300 is more than any share costs"),
+        (("data", "import", "volume.csv"), "row 2: volume -1.0 is negative"),
+        (("data", "import", "volumes.csv"), "row 2: volume 1e+300 is more than was ever traded"),
+        (("data", "import", "late.csv"), "row 4: time 2012-03-07T21:00:00 is earlier"),
+        (("data", "import", "early.csv"), "row 4: time 2012-01-07T21:00:00 is earlier"),
+        (("data", "import", "never.csv"), "row 11: time "),
+        (("data", "import", "when.csv"), "row 1: time 'soon' is not a date"),
+        (("data", "import", "naive.csv"), "row 0: 2012-03-05T10:00:00 is a time without a zone"),
+        (("data", "import", "mixed.csv"), "row 3: time 2012-03-08 10:00Z is of another zone"),
+        (("data", "import", "zones.csv"), "row 7: time 2012-03-14 10:00+02:00 is of another zone"),
+        (("data", "import", "empty.csv"), "is empty"),
+        (("data", "import", "header.csv"), "no rows"),
+        (("data", "import", "narrow.csv"), "lacks the column close"),
+        (("data", "import", "ragged.csv"), "line 14"),
+        (("data", "import", "binary.csv"), "cannot be read as text"),
+        (("data", "import", "good.parquet"), "not a Parquet file"),
+        (("data", "import", "none.csv"), "There is no file"),
+        (("data", "import", "plain.csv", "nan.csv"), "row 3: close nan"),
+        (("data", "import", "plain.csv", "--symbol", "GOOD"), "in the store already"),
+        (("data", "import", "plain.csv", "--zone", "Mars/Phobos"), "'Mars/Phobos' is not a time zone"),
+        (("data", "import", "plain.csv", "--interval", "7min"), "'7min' is not an interval"),
+        (("data", "import", "plain.csv", "--stamped", "middle"), "neither open nor close"),
+        (("data", "import", "plain.csv", "--calendar", "NOWHERE"), "'NOWHERE' is no exchange calendar"),
+        (("data", "import", "plain.csv", "--symbol", "a b"), "not a ticker symbol"),
+        (("data", "import", "plain.csv", "--factors", "factors.csv"), "row 0 (2012-03-05): nan"),
+        (("data", "remove", "BAD"), "no BAD 1d"),
+        (("strategies", "wisdom"), "There is no strategy 'wisdom'"),
+        (("backtest", "unknown.toml"), "buy_when: TA-Lib knows no WISDOM"),
+        (("backtest", "negative.toml"), "buy_when: SMA(-3)"),
+        (("backtest", "long.toml"), "too few bars for a first decision (12)"),
+        (("backtest", "half.toml"), "buy_when: something is missing at column 9"),
+        (("backtest", "share.toml"), "size.weight"),
+        (("backtest", "loss.toml"), "stops.loss"),
+        (("backtest", "field.toml"), "leverage: there is no such field"),
+        (("backtest", "broken.toml"), "is not TOML"),
+        (("backtest", "list.json"), "holds list, not fields"),
+        (("backtest", "deep.json"), "is not JSON"),
+        (("backtest", "none.toml"), "There is no file"),
+        (("backtest", "buy GOOD when WISDOM(3) is under 10"), "I do not understand"),
+        (("backtest", "sma-cross", "-s", "BAD"), "no 1d bars of BAD"),
+        (("backtest", *_SET, "--start", "soon"), "--start 'soon' is not a date"),
+        (("backtest", *_SET, "--start", "0001-01-01"), "--start 0001-01-01 is in no year"),
+        (("backtest", *_SET, "--end", "9999-12-31"), "--end 9999-12-31 is in no year"),
+        (("backtest", *_SET, "--start", "2050-01-03"), "not two bars in that span"),
+        (("backtest", *_SET, "--set", "fast=nan"), "nan is not a finite number"),
+        (("backtest", *_SET, "--set", "fast=2.5"), "fast is 2.5, not a whole number"),
+        (("backtest", *_SET, "--set", "fast=9"), "fast (9) must be smaller than slow (4)"),
+        (("backtest", *_SET, "--set", "pace=9"), "no parameter pace"),
+        (("backtest", *_SET, "--interval", "7min"), "'7min' is not an interval"),
+        (("backtest", *_SET, "--cash", "nan"), "--cash"),
+        (("backtest", *_SET, "--volume-share", "nan"), "--volume-share"),
+        (("sweep", *_GRID, "fast=nan,3"), "nan is not a finite number"),
+        (("sweep", *_GRID, "fast=5:1"), "has no values"),
+        (("sweep", *_GRID, "fast=9", "--grid", "slow=4"), "fits together"),
+        (("sweep", *_GRID, "pace=2,3"), "no parameter pace"),
+        (("sweep", *_GRID, "fast=2,3", "--objective", "luck"), "no objective luck"),
+        (("sweep", *_GRID, "fast=2,3"), "too few bars for a first decision (12)"),
+        (("walkforward", *_GRID, "fast=2,3", "--start", "0001-01-01"), "is in no year"),
+        (("walkforward", *_GRID, "fast=2,3"), "12 bars are too few to train on 750"),
+        (("walkforward", *_GRID, "fast=2,3", "--train", "1"), "--train"),
+        (("walkforward", "wisdom", "-s", "GOOD"), "There is no strategy 'wisdom'"),
+    ],
+)
+def test_bars_and_ideas_that_cannot_be_are_named_and_leave_the_folder_as_it_was(
+    desk: Path, monkeypatch: pytest.MonkeyPatch, command: Sequence[str], words: str
+) -> None:
+    monkeypatch.chdir(desk)
+    pictures = ("--png", "picture.png") if command[0] in {"backtest", "walkforward"} else ()
+    before = digests(desk)
+    code, out, said = spoken(desk / "data", (*command, *pictures), None)
+    assert (code, out) == (2, "")
+    assert words in said
+    assert "Traceback" not in said
+    assert digests(desk) == before
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """Every file below ``folder`` with its SHA-256."""
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
 # --- the model -------------------------------------------------------------------------------------------------------
 def tiny_model(tmp_path: Path) -> dict[str, str]:
     """A model of 2 MB that comes from a file, in a cache of its own."""

@@ -68,10 +68,12 @@ def test_a_naive_time_of_day_is_refused() -> None:
 
 
 def test_mixed_zones_are_refused() -> None:
-    mixed = [pd.Timestamp("2013-03-07"), pd.Timestamp("2013-03-08", tz="UTC"), pd.Timestamp("2013-03-11")]
-    table = frame().reset_index(drop=True).assign(date=pd.Series(mixed, dtype=object))
-    with pytest.raises(InvalidInputError, match="zone"):
-        from_frame(table)
+    naive = [pd.Timestamp("2013-03-07"), pd.Timestamp("2013-03-08", tz="UTC"), pd.Timestamp("2013-03-11")]
+    two = ["2013-03-07 10:00+01:00", "2013-03-08 10:00+01:00", "2013-03-11 10:00+02:00"]
+    for mixed, row in ((naive, 1), (two, 2)):
+        table = frame().reset_index(drop=True).assign(date=pd.Series(mixed, dtype=object))
+        with pytest.raises(InvalidInputError, match=f"row {row}: .*mix zones"):
+            from_frame(table)
 
 
 @pytest.mark.parametrize(
@@ -84,7 +86,9 @@ def test_mixed_zones_are_refused() -> None:
         ({"High": [103.0, 101.5, 105.0]}, r"row 1 .*high 101.5 is below"),
         ({"Low": [99.0, 101.5, 101.0]}, r"row 1 .*low 101.5 is above"),
         ({"Volume": [10, -1, 30]}, r"row 1 .*volume -1 is negative"),
-        ({"Volume": [10, float("nan"), 30]}, r"row 1: volume"),
+        ({"Volume": [10, float("nan"), 30]}, r"row 1: volume nan is not a finite number"),
+        ({"Volume": [10, 1e300, 30]}, r"row 1: volume 1e\+300 is more than was ever traded"),
+        ({"High": [103.0, 104.0, 1e300]}, r"row 2 .*high 1e\+300 is more than any share costs"),
         ({"Close": ["101", "x", "103"]}, r"close holds something that is no number"),
         ({"Adj Close": [50.0, 0.0, 103.0]}, r"row 1 .*factor 0.0"),
     ],
@@ -100,6 +104,7 @@ def test_a_bad_value_is_named_by_row_and_field(changes: dict[str, Any], words: s
         (["2013-03-08", "2013-03-07", "2013-03-11"], "row 1 .*earlier"),
         (["2013-03-07", "2013-03-07", "2013-03-11"], "row 1 .*twice"),
         (["2013-03-07", None, "2013-03-11"], "row 1: the date is missing"),
+        (["2013-03-07", "2013-03-08", "9999-12-31"], "row 2: time 9999-12-31T00:00:00 is not between"),
     ],
 )
 def test_days_are_sorted_and_each_once(days: list[str | None], words: str) -> None:
@@ -207,6 +212,8 @@ def test_a_damaged_bar_event_is_refused_by_field() -> None:
         ({"factor": "x"}, "factor"),
         ({"factor": "inf"}, "out of range"),
         ({"volume": -1}, "out of range"),
+        ({"volume": 10**19}, "out of range"),
+        ({"high": "1e300"}, "more than any share costs"),
         ({"extra": 1}, "unknown fields: extra"),
     ):
         with pytest.raises(InvalidInputError, match=words):

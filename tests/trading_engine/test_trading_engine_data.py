@@ -94,7 +94,13 @@ def test_bars_stamped_by_their_open_in_a_named_zone_move_to_their_close_across_d
         ({"low": [99.0, 100.0, -1.0]}, "row 2: low -1.0 is not above zero"),
         ({"high": [103.0, 90.0, 105.0]}, "row 1: high 90.0 is below another price"),
         ({"low": [99.0, 101.5, 101.0]}, "row 1: low 101.5 is above another price"),
+        ({"high": [103.0, 1e300, 105.0]}, r"row 1: high 1e\+300 is more than any share costs"),
         ({"volume": [10, -5, 30]}, "row 1: volume -5.0 is negative"),
+        ({"volume": [10, 1e300, 30]}, r"row 1: volume 1e\+300 is more than was ever traded"),
+        ({"volume": [10, np.nan, 30]}, "row 1: volume nan is not a finite number"),
+        ({"factor": [1.0, np.inf, 1.0]}, "row 1: factor inf is not a finite number"),
+        ({"date": ["2013-11-27", "2013-11-29", "9999-12-31"]}, "row 2: time .*9999.* is not"),
+        ({"date": ["1066-10-14", "2013-11-29", "2013-12-02"]}, "row 0: time .*1066.* is not"),
         ({"date": ["2013-12-02", "2013-11-29", "2013-12-03"]}, "row 1: time 2013-11-29T21:00:00 is earlier"),
         ({"date": ["2013-11-29", "2013-11-29", "2013-12-03"]}, "row 1: time 2013-11-29T21:00:00 appears twice"),
         ({"date": ["2013-11-27", "tomorrow", "2013-12-02"]}, "row 1: time 'tomorrow' is not a date"),
@@ -123,13 +129,23 @@ def test_every_bad_row_is_known_and_the_first_few_are_said() -> None:
         (table().drop(columns="date"), "neither a DatetimeIndex nor a column of times"),
         (table(date=[1, 2, 3]), "plain numbers"),
         (table(date=["2013-11-27 10:00", "2013-11-29 10:00", "2013-12-02 10:00"]), "without a zone"),
-        (table(date=["2013-11-27 10:00Z", "2013-11-29 10:00", "2013-12-02 10:00+02:00"]), "mix"),
+        (table(date=["2013-11-27 10:00Z", "2013-11-29 10:00", "2013-12-02 10:00+02:00"]), "row 1: .*mix zones"),
+        (table(date=["2013-11-27 10:00+01:00", "2013-11-29 10:00+01:00", "2013-12-02 10:00Z"]), "row 2: .*mix zones"),
         ([1, 2], "not a pandas frame"),
     ],
 )
 def test_a_table_of_the_wrong_shape_is_refused_in_words(frame: Any, message: str) -> None:
     with pytest.raises(InvalidInputError, match=message):
         read_frame(frame)
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [({"zone": "Mars/Phobos"}, "time zone"), ({"zone": "."}, "time zone"), ({"interval": "7min"}, "not an interval")],
+)
+def test_a_way_of_reading_that_cannot_be_is_refused_whatever_the_table_says(how: Any, message: str) -> None:
+    with pytest.raises(InvalidInputError, match=message):
+        read_frame(table(), Reading(**how))
 
 
 def test_an_hour_that_the_clock_skips_or_repeats_is_named() -> None:

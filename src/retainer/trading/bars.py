@@ -18,7 +18,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retainer.core.errors import InvalidInputError
-from retainer.trading.units import NS, PRICE_SCALE, datetime_to_ns, ns_to_datetime, to_units, units_to_decimal
+from retainer.trading.units import (
+    MAX_PRICE,
+    MAX_VOLUME,
+    NS,
+    PRICE_SCALE,
+    datetime_to_ns,
+    ns_to_datetime,
+    to_units,
+    units_to_decimal,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -79,7 +88,9 @@ class Bar:
                 f"(1/{PRICE_SCALE} dollar) do not fit together.",
                 hint="Prices must be positive, low the least and high the greatest.",
             )
-        if self.volume < 0 or not 0 < self.factor < float("inf"):
+        if self.high > MAX_PRICE * PRICE_SCALE:
+            raise InvalidInputError(f"{where}: high {self.high} (1/{PRICE_SCALE} dollar) is more than any share costs.")
+        if not 0 <= self.volume <= MAX_VOLUME or not 0 < self.factor < float("inf"):
             raise InvalidInputError(f"{where}: volume {self.volume} or factor {self.factor} is out of range.")
 
     def to_body(self) -> dict[str, str | int]:
@@ -250,7 +261,9 @@ def _check(bars: Bars) -> None:
     others = np.stack([bars.open, bars.close])
     _first_bad(bars, bars.high < np.maximum(others.max(axis=0), bars.low), "high", "is below another price of its row")
     _first_bad(bars, bars.low > others.min(axis=0), "low", "is above another price of its row")
+    _first_bad(bars, bars.high > MAX_PRICE, "high", "is more than any share costs")
     _first_bad(bars, bars.volume < 0, "volume", "is negative")
+    _first_bad(bars, bars.volume > MAX_VOLUME, "volume", "is more than was ever traded")
     steps = np.diff(bars.close_time)
     _first_bad(bars, np.r_[False, steps == 0], "close_time", "appears twice")
     _first_bad(bars, np.r_[False, steps < 0], "close_time", "is earlier than the row before it")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from retainer.core.errors import InvalidInputError
 from retainer.trading.bars import PRICE_FIELDS, US_CLOSE, Bars, Ints, new_york
+from retainer.trading.units import MAX_VOLUME, YEARS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -82,8 +85,10 @@ def _one(table: pd.DataFrame, symbol: str) -> Bars:
         raise InvalidInputError(f"{symbol}: the frame lacks the column {missing[0]}.", hint="open, high, low, close.")
     prices = {name: _numbers(table, name, symbol) for name in PRICE_FIELDS}
     volume = _numbers(table, "volume", symbol) if "volume" in table.columns else np.zeros(len(table))
-    if not np.isfinite(volume).all():
-        raise InvalidInputError(f"{symbol}, row {int(np.argmax(~np.isfinite(volume)))}: volume is not a finite number.")
+    if (odd := ~(np.abs(volume) <= MAX_VOLUME)).any():
+        row = int(np.argmax(odd))
+        what = "is more than was ever traded" if np.isfinite(volume[row]) else "is not a finite number"
+        raise InvalidInputError(f"{symbol}, row {row}: volume {volume[row]} {what}.")
     adjusted = next((name for name in ADJUSTED if name in table.columns), None)
     factor = np.ones(len(table))
     if "factor" in table.columns:
@@ -100,6 +105,39 @@ def normalised_factor(adjusted: Any, close: Any) -> Any:
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = adjusted / close
         return ratio / ratio[-1]
+
+
+NO_SUCH_YEAR: Final = f"is not between the years {YEARS.start} and {YEARS.stop}"
+
+
+def out_of_reach(index: pd.DatetimeIndex) -> Ints:
+    """Rows whose year cannot be kept."""
+    years = np.asarray(index.year)
+    return np.flatnonzero((years < YEARS.start) | (years >= YEARS.stop))
+
+
+def mixed_zones(symbol: str, values: NDArray[Any], rows: Sequence[int]) -> InvalidInputError:
+    """What is wrong with times that cannot be read together: the first row that is no date or of another zone.
+
+    ``rows`` gives the source's row numbers.
+    """
+    import pandas as pd
+
+    first: Any = None
+    for row, value in zip(rows, values, strict=True):
+        try:
+            stamp = pd.Timestamp(value)
+        except (TypeError, ValueError):
+            return InvalidInputError(f"{symbol}, row {row}: time {value!r} is not a date.")
+        if first is None:
+            first = stamp
+        elif not pd.isna(stamp) and stamp.utcoffset() != first.utcoffset():
+            return InvalidInputError(
+                f"{symbol}, row {row}: time {value} is of another zone than {first.isoformat()}: times mix zones, or "
+                "times with and without one.",
+                hint="Use pd.to_datetime(..., utc=True).",
+            )
+    return InvalidInputError(f"{symbol}: its times cannot be read together.", hint="Use pd.to_datetime(..., utc=True).")
 
 
 def _numbers(table: pd.DataFrame, name: str, symbol: str) -> Any:
@@ -122,12 +160,11 @@ def _times(table: pd.DataFrame, symbol: str) -> Ints:
     try:
         index = pd.DatetimeIndex(pd.to_datetime(source))
     except (TypeError, ValueError) as error:
-        raise InvalidInputError(
-            f"{symbol}: the dates cannot be read, or mix times with and without a zone ({error}).",
-            hint="Use pd.to_datetime(..., utc=True).",
-        ) from error
+        raise mixed_zones(symbol, np.asarray(source, dtype=object), range(len(table))) from error
     if index.isna().any():
         raise InvalidInputError(f"{symbol}, row {int(np.argmax(index.isna()))}: the date is missing.")
+    if (far := out_of_reach(index)).size:
+        raise InvalidInputError(f"{symbol}, row {far[0]}: time {index[int(far[0])].isoformat()} {NO_SUCH_YEAR}.")
     if bool((index == index.normalize()).all()):
         index = (index.tz_localize(None) + pd.Timedelta(hours=US_CLOSE.hour)).tz_localize(new_york())
     if index.tz is None:

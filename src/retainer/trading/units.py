@@ -28,6 +28,12 @@ MINUTE_NS: Final = 60 * NS
 DAY_NS: Final = 86_400 * NS
 MAX_QUANTITY: Final = 1_000_000_000
 """More shares than any order can mean; a larger number is a mistake."""
+MAX_PRICE: Final = 1_000_000_000
+"""More dollars than any share costs; a larger price is a mistake."""
+MAX_VOLUME: Final = 2**53
+"""Up to here every volume is exact as a float."""
+YEARS: Final = range(1700, 2200)
+"""Years that nanoseconds since 1970 can name, and no market is older."""
 
 
 def div_half_even(numerator: int, denominator: int) -> int:

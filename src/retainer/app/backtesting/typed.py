@@ -21,6 +21,7 @@ from retainer.trading.samples import SYMBOLS
 from retainer.trading.settings import TradingSettings
 from retainer.trading.spec import SpecStrategy, load_spec
 from retainer.trading.strategies import CATALOGUE, make_strategy, strategy_class
+from retainer.trading.units import YEARS
 
 MOST_SETS: Final = 1_000_000
 _STEPS: Final = (0.5, 0.75, 1.0, 1.5, 2.0)
@@ -147,9 +148,12 @@ def first_instant(day: date) -> int:
 
 def _day(text: str | None, name: str) -> date | None:
     try:
-        return None if text is None else date.fromisoformat(text)
+        day = None if text is None else date.fromisoformat(text)
     except ValueError as error:
         raise InvalidInputError(f"{name} {text!r} is not a date.", hint="Write it like 2004-01-31.") from error
+    if day is not None and day.year not in YEARS:
+        raise InvalidInputError(f"{name} {text} is in no year with a market.", hint="Write it like 2004-01-31.")
+    return day
 
 
 def read_parameters(texts: Sequence[str]) -> dict[str, Any]:

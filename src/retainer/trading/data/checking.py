@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from retainer.core.errors import InvalidInputError
 from retainer.trading.bars import PRICE_FIELDS, Floats, Ints
-from retainer.trading.units import NS, PRICE_SCALE
+from retainer.trading.units import MAX_PRICE, MAX_VOLUME, NS, PRICE_SCALE
 
 SHOWN: Final = 5
 """Bad rows named in an error; the rest is counted."""
@@ -53,7 +53,7 @@ def find_bad_rows(
 
     ``close_time``: nanoseconds UTC; prices in dollars by field; ``row`` gives the source's row numbers when rows were
     picked from a larger table. Checked: finite, above zero (rounded to 1/10,000 dollar), high and low around the
-    others, volume not negative, times rising and each once.
+    others and below a billion, volume not negative and below 2**53, times rising and each once.
     """
     numbers = np.arange(close_time.size, dtype=np.int64) if row is None else row
     found: list[BadRow] = []
@@ -70,10 +70,12 @@ def find_bad_rows(
         note(finite & ~positive, name, values, "is not above zero")
         sound &= finite & positive
     low, high = prices["low"], prices["high"]
+    note(np.isfinite(high) & (high > MAX_PRICE), "high", high, "is more than any share costs")
     note(sound & (high < np.maximum(np.maximum(prices["open"], prices["close"]), low)), "high", high, _TOO_LOW)
     note(sound & (low > np.minimum(prices["open"], prices["close"])), "low", low, "is above another price of its row")
     note(~np.isfinite(volume), "volume", volume, "is not a finite number")
     note(np.isfinite(volume) & (volume < 0), "volume", volume, "is negative")
+    note(np.isfinite(volume) & (volume > MAX_VOLUME), "volume", volume, "is more than was ever traded")
     times = close_time.astype("datetime64[ns]").astype("datetime64[s]") if close_time.size else close_time
     steps = np.diff(close_time)
     note(np.r_[False, steps == 0][: close_time.size], "time", times, "appears twice")

@@ -6,6 +6,7 @@ import csv
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
 
@@ -20,7 +21,17 @@ from retainer.trading.data.checking import (
     infer_interval,
     interval_ns,
 )
-from retainer.trading.frames import ADJUSTED, DEFAULT_SYMBOL, SYMBOL_COLUMNS, TIME_COLUMNS, lowered, normalised_factor
+from retainer.trading.frames import (
+    ADJUSTED,
+    DEFAULT_SYMBOL,
+    NO_SUCH_YEAR,
+    SYMBOL_COLUMNS,
+    TIME_COLUMNS,
+    lowered,
+    mixed_zones,
+    normalised_factor,
+    out_of_reach,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,6 +54,13 @@ class Reading:
     """Length of a bar, e.g. ``1min``; inferred when absent."""
     factors: Factors | None = None
     """Adjustment; else a column ``factor`` or an adjusted close; else 1."""
+
+    def __post_init__(self) -> None:
+        """Raises :class:`InvalidInputError` for an unknown zone or interval."""
+        if self.zone is not None:
+            _zone(self.zone)
+        if self.interval is not None:
+            check_interval(self.interval)
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,10 +233,7 @@ def _index(source: Any, symbol: str, rows: Any, bad: list[BadRow]) -> pd.Datetim
             raise BadRowsError(
                 symbol, [BadRow(int(rows[i]), "time", repr(values[i]), "is not a date") for i in unread], len(rows)
             ) from error
-        raise InvalidInputError(
-            f"{symbol}: its times mix zones, or times with and without a zone ({error}).",
-            hint="Use pd.to_datetime(..., utc=True).",
-        ) from error
+        raise mixed_zones(symbol, np.asarray(source, dtype=object), rows) from error
 
 
 def _whole(index: pd.DatetimeIndex, rows: Any, bad: list[BadRow]) -> pd.DatetimeIndex:
@@ -226,15 +241,24 @@ def _whole(index: pd.DatetimeIndex, rows: Any, bad: list[BadRow]) -> pd.Datetime
 
     if (missing := np.flatnonzero(np.asarray(index.isna()))).size:
         bad.extend(BadRow(int(rows[i]), "time", "''", "is missing") for i in missing)
-        return pd.DatetimeIndex(index.fillna(pd.Timestamp(0, tz=index.tz)))
+        index = pd.DatetimeIndex(index.fillna(pd.Timestamp(0, tz=index.tz)))
+    if (far := out_of_reach(index)).size:
+        bad.extend(BadRow(int(rows[i]), "time", index[int(i)].isoformat(), NO_SUCH_YEAR) for i in far)
+        known = np.isin(np.arange(len(index)), far, invert=True)
+        index = pd.DatetimeIndex(index.where(known, pd.Timestamp(0, tz=index.tz)))
     return index
+
+
+def _zone(name: str) -> ZoneInfo:
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise InvalidInputError(f"{name!r} is not a time zone.", hint="Write it like America/New_York.") from error
 
 
 def _localised(
     index: pd.DatetimeIndex, symbol: str, rows: Any, zone: str | None, bad: list[BadRow]
 ) -> pd.DatetimeIndex:
-    from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
-
     import pandas as pd
 
     if zone is None:
@@ -242,10 +266,7 @@ def _localised(
             f"{symbol}, row {int(rows[0])}: {index[0].isoformat()} is a time without a zone.",
             hint="Name the zone (--zone America/New_York), or localise the index.",
         )
-    try:
-        there = ZoneInfo(zone)
-    except (ZoneInfoNotFoundError, ValueError) as error:
-        raise InvalidInputError(f"{zone!r} is not a time zone.", hint="Write it like America/New_York.") from error
+    there = _zone(zone)
     placed = index.tz_localize(there, ambiguous="NaT", nonexistent="NaT")
     for i in np.flatnonzero(np.asarray(placed.isna()) & ~np.asarray(index.isna())):
         what = f"does not exist, or exists twice, in {zone} (the clock changes then)"

@@ -10,7 +10,7 @@ import math
 import sqlite3
 import threading
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,20 +76,32 @@ class TrialStore:
     """
 
     def __init__(self, path: Path) -> None:
-        """Raises :class:`RetainerError` when the file cannot be opened or is something else."""
+        """A file that is not there is made by the first trial.
+
+        Raises :class:`RetainerError` when the file cannot be opened or is something else.
+        """
         self.path = path
         self._lock = threading.Lock()
-        with self._told():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._connection = sqlite3.connect(path, timeout=_WAIT_SECONDS, check_same_thread=False)
-            self._end = weakref.finalize(self, self._connection.close)
-            try:
-                self._connection.execute("PRAGMA journal_mode = WAL")
-                self._connection.execute("PRAGMA synchronous = NORMAL")
-                self._connection.execute(_SCHEMA)
-            except sqlite3.Error:
-                self.close()
-                raise
+        self._end: Callable[[], object] = lambda: None
+        self._opened: sqlite3.Connection | None = None
+        if path.exists():
+            with self._told():
+                self._open()
+
+    def _open(self) -> sqlite3.Connection:
+        if self._opened is not None:
+            return self._opened
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._opened = connection = sqlite3.connect(self.path, timeout=_WAIT_SECONDS, check_same_thread=False)
+        self._end = weakref.finalize(self, connection.close)
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = NORMAL")
+            connection.execute(_SCHEMA)
+        except sqlite3.Error:
+            self.close()
+            raise
+        return connection
 
     def __enter__(self) -> Self:
         return self
@@ -103,14 +115,12 @@ class TrialStore:
 
     def record(self, family: str, variants: Mapping[str, float]) -> None:
         rows = [(family, key, None if math.isnan(value) else value) for key, value in variants.items()]
-        with self._lock, self._told(), self._connection:
-            self._connection.executemany(
-                "INSERT OR REPLACE INTO trial (family, variant, sharpe) VALUES (?, ?, ?)", rows
-            )
+        with self._lock, self._told(), self._open() as connection:
+            connection.executemany("INSERT OR REPLACE INTO trial (family, variant, sharpe) VALUES (?, ?, ?)", rows)
 
     def family(self, family: str) -> Family:
         with self._lock, self._told():
-            rows = self._connection.execute("SELECT sharpe FROM trial WHERE family = ?", (family,)).fetchall()
+            rows = self._open().execute("SELECT sharpe FROM trial WHERE family = ?", (family,)).fetchall()
         return _family([math.nan if row[0] is None else float(row[0]) for row in rows])
 
     @contextmanager
