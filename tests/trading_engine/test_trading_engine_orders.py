@@ -77,6 +77,34 @@ def test_a_limit_fills_at_the_better_of_limit_and_open(bar: Any, price: float | 
 
 
 @pytest.mark.parametrize(
+    ("bar", "price"), [((107, 108, 106, 107), 107), ((103, 106, 102, 104), 105), ((103, 104.99, 102, 104), None)]
+)
+def test_a_limit_to_sell_fills_at_the_better_of_limit_and_open(bar: Any, price: float | None) -> None:
+    run = trade(series([100, 100, bar]), orders=[order(0, "buy", 10), order(1, "sell", 10, type="limit", limit=105)])
+    assert deals(run)[1:] == ([] if price is None else [(2, -1, 10, price)])
+
+
+@pytest.mark.parametrize(("bar", "price"), [((106, 107, 105, 106), 106), ((102, 104, 101, 104), 103)])
+def test_a_stop_to_buy_fills_at_the_worse_of_stop_and_open(bar: Any, price: float) -> None:
+    run = trade(series([100, bar]), orders=[order(0, "buy", 10, type="stop", stop=103)])
+    assert deals(run) == [(1, 1, 10, price)]
+
+
+@pytest.mark.parametrize(
+    ("bars", "fills"),
+    [
+        ([(98, 99, 96.5, 97)], [(2, 97)]),  # met on the way down, within the limit
+        ([(95, 95.5, 94, 95)], []),  # the open is below the limit: it rests as a limit now
+        ([(95, 95.5, 94, 95), (96.5, 97, 96, 96)], [(3, 96.5)]),  # and the next open is better than it
+    ],
+)
+def test_a_stop_limit_to_sell_never_sells_below_its_limit(bars: Any, fills: Any) -> None:
+    orders = [order(0, "buy", 10), order(1, "sell", 10, type="stop_limit", stop=97, limit=96)]
+    run = trade(series([100, 100, *bars]), orders=orders)
+    assert [(row, price) for row, _, _, price in deals(run)[1:]] == fills
+
+
+@pytest.mark.parametrize(
     ("bars", "fills"),
     [
         ([(100, 104, 99, 103)], [(1, 102)]),  # met on the way up, within the limit
@@ -105,6 +133,23 @@ def test_a_trailing_stop_can_be_met_between_the_high_and_the_close_of_one_bar() 
         series(bars), orders=[order(0, "buy", 10), order(0, "sell", 10, type="trailing", trail=0.05)], short=True
     )
     assert deals(run) == [(1, 1, 10, 100), (1, -1, 10, 114)]  # 120 less 5 %
+
+
+def test_a_trailing_stop_to_buy_follows_the_low() -> None:
+    bars: list[Any] = [100, 100, (100, 100, 90, 90), (91, 95, 91, 95)]
+    orders = [order(0, "sell", 10), order(0, "buy", 10, type="trailing", trail=0.05)]
+    run = trade(series(bars), orders=orders, short=True)
+    assert deals(run) == [(1, -1, 10, 100), (3, 1, 10, 94.5)]  # 90 and 5 %
+    assert run.realised == 55
+
+
+@pytest.mark.parametrize(
+    ("bar", "price"), [((108, 109, 94, 100), 108), ((100, 106, 94, 95), 105), ((99, 104, 94, 95), 95)]
+)
+def test_a_bracket_of_a_short_buys_back_and_its_high_comes_first(bar: Any, price: float) -> None:
+    run = trade(series([100, 100, bar]), orders=[order(0, "sell", 10, stop_loss=105, take_profit=95)], short=True)
+    assert deals(run) == [(1, -1, 10, 100), (2, 1, 10, price)]
+    assert reasons(run) == ["its partner was filled"]
 
 
 def test_the_adverse_extreme_of_a_bracket_comes_first() -> None:
@@ -169,6 +214,30 @@ def test_a_stop_that_was_met_goes_on_at_the_market_until_it_is_done() -> None:
     assert deals(run) == [(1, 1, 10, 100), (2, 1, 10, 100), (3, -1, 10, 97), (4, -1, 10, 99)]
 
 
+def test_the_exits_of_an_entry_filled_in_parts_guard_what_was_filled() -> None:
+    """A tenth of 1,000 shares a bar: 100 and 50 bought, the stop of 150 sells 100 and 50."""
+    bars = series([100, 100, 100, (96, 96, 94, 95), 94])
+    run = trade(bars, orders=[order(0, "buy", 150, stop_loss=95)], volume_share=0.1)
+    assert deals(run) == [(1, 1, 100, 100), (2, 1, 50, 100), (3, -1, 100, 95), (4, -1, 50, 94)]
+    # of 250, 200 are bought when the stop is met; it takes the volumes that follow and ends the rest of the entry
+    early = trade(
+        series([100, 100, (96, 96, 94, 95), 94, 93]), orders=[order(0, "buy", 250, stop_loss=95)], volume_share=0.1
+    )
+    assert deals(early) == [(1, 1, 100, 100), (2, 1, 100, 96), (3, -1, 100, 94), (4, -1, 100, 93)]
+    assert reasons(early) == ["its exit was filled first"]
+
+
+def test_what_one_of_a_pair_has_filled_in_part_is_taken_off_the_other() -> None:
+    """100 of 150 are bought at 95: the other one is for 50, and ends the first when it fills."""
+    pair = [
+        order(0, "buy", 150, type="limit", limit=95, oco="either"),
+        order(0, "buy", 150, type="stop", stop=105, oco="either"),
+    ]
+    run = trade(series([100, (95, 96, 95, 96), (104, 106, 104, 105), 95]), orders=pair, volume_share=0.1)
+    assert deals(run) == [(1, 1, 100, 95), (2, 1, 50, 105)]
+    assert reasons(run) == ["its partner was filled"]
+
+
 def test_an_order_for_the_day_ends_with_its_session() -> None:
     run = trade(series([100, 100, 94]), orders=[order(0, "buy", 10, type="limit", limit=95, day=True)])
     assert deals(run) == []
@@ -179,6 +248,48 @@ def test_a_split_changes_shares_resting_orders_and_their_prices() -> None:
     bars = series([90, 90, (45, 46, 44, 45.5), (41, 41, 39, 40)], factor=[1, 1, 2, 2])
     run = trade(bars, orders=[order(0, "buy", 101), order(1, "sell", 101, type="stop", stop=80)])
     assert deals(run) == [(1, 1, 101, 90), (3, -1, 202, 40)]
+
+
+SPLIT = [1.0, 1.0, 2.0, 2.0]
+"""Two for one before the third bar: 90 becomes 45."""
+
+
+@pytest.mark.parametrize(
+    ("resting", "bars", "fill"),
+    [
+        # a bracket of 11 at 80 and 120: of 22 at 40 and 60
+        (order(0, "buy", 11, stop_loss=80, take_profit=120), [(45, 46, 44, 45), (44, 61, 44, 60)], (3, -1, 22, 60)),
+        (order(0, "buy", 11, stop_loss=80, take_profit=120), [(45, 46, 44, 45), (44, 44, 39, 40)], (3, -1, 22, 40)),
+        # 10 % below 90 is 81, then 40.50; the high of 46 puts it at 41.40
+        (order(1, "sell", 11, type="trailing", trail=0.1), [(45, 46, 44, 45), (42, 42, 41, 41)], (3, -1, 22, 41.4)),
+        # 10 to buy from 100 on, up to 102: 20 from 50 on, up to 51
+        (order(1, "buy", 10, type="stop_limit", stop=100, limit=102), [45, (49, 50.5, 49, 50)], (3, 1, 20, 50)),
+        (order(1, "buy", 10, type="limit", limit=86.01), [45, (44, 44, 43, 43)], (3, 1, 20, 43)),  # 43.005: to even
+    ],
+)
+def test_a_split_changes_every_kind_of_resting_order(resting: Any, bars: Any, fill: Any) -> None:
+    orders = [resting] if resting.row == 0 else [order(0, "buy", 11), resting]
+    run = trade(series([90, 90, *bars], factor=SPLIT), orders=orders)
+    assert deals(run)[1:] == [fill]
+
+
+def test_a_reverse_split_pays_the_fraction_in_cash_unless_fractions_are_held() -> None:
+    """105 shares, one for ten: 10 and half a share of 20 dollars."""
+    bars = series([2, 2, 20, 20], factor=[1, 1, 0.1, 0.1])
+    whole = trade(bars, orders=[order(0, "buy", 105)])
+    assert (whole.shares[0], whole.cash[-1], whole.final) == (10, 100_000 - 210 + 10, 100_000)
+    parts = trade(bars, orders=[order(0, "buy", 105)], fractional=True)
+    assert (parts.shares[0], parts.cash[-1], parts.final) == (10.5, 100_000 - 210, 100_000)
+
+
+def test_a_dividend_lowers_no_limit_to_sell_and_no_stop_to_buy() -> None:
+    """FINRA rule 5330: 1.50 off the stop at 190 of a bracket, nothing off its 203, nor off a stop to buy at 201."""
+    factor = [1, 1, *[200 / 198.5] * 3]
+    bars = series([200, 200, (198.5, 199, 189, 198), (198, 200.99, 188.51, 190), (190, 203, 190, 200)], factor=factor)
+    run = trade(bars, orders=[order(0, "buy", 100, stop_loss=190, take_profit=203)])
+    assert deals(run)[1:] == [(4, -1, 100, 203)]
+    assert run.dividends == 150
+    assert deals(trade(bars, orders=[order(1, "buy", 10, type="stop", stop=201)])) == [(4, 1, 10, 201)]
 
 
 def test_a_dividend_is_paid_and_lowers_a_resting_stop_and_a_buy_limit() -> None:
@@ -202,6 +313,56 @@ def test_fees_slippage_and_ticks() -> None:
     assert bought["fee"] == pytest.approx(0.5 + 1.93)  # 192.01 cents beside 50: 242.01 cents, up
     assert sold["fee"] == pytest.approx(2.42 + 0.54 + 0.01)  # 241.97 up, 53.75 up, 1.66 cents at most 1
     assert run.slippage_cost == pytest.approx(0.02 * 100 * 2)
+
+
+@pytest.mark.parametrize(
+    ("fees", "bought", "sold"),
+    [
+        ({"per_share": 50}, 0.50, 0.50),  # half a cent a share
+        ({"commission_ppm": 1_000}, 5.00, 5.00),  # 0.1 % of 5,000
+        ({"commission_ppm": 1_000, "per_share": 50}, 5.50, 5.50),
+        ({"commission_ppm": 1_000, "minimum": 700}, 7.00, 7.00),
+        ({"commission_ppm": 1_000, "minimum": 300}, 5.00, 5.00),
+        ({"sell_ppm": 28}, 0.00, 0.14),  # of the value sold
+        ({"sell_ppm": 27}, 0.00, 0.14),  # 13.5 cents, up
+        ({"sell_micro": 166}, 0.00, 0.02),  # 1.66 cents, up
+        ({"sell_micro": 166_000, "sell_cap": 598}, 0.00, 5.98),  # 16.60, at most 5.98
+        ({"minimum": 100, "sell_ppm": 28}, 1.00, 1.14),  # the minimum is one of the commission
+    ],
+)
+def test_each_fee_by_itself_on_100_shares_at_50_dollars(fees: dict[str, int], bought: float, sold: float) -> None:
+    orders = [order(0, "buy", 100), order(1, "sell", 100)]
+    run = trade(series([50, 50, 50]), orders=orders, fees=Fees(slippage_ppm=0, **fees))
+    assert run.fills["fee"].tolist() == [bought, sold]
+    assert run.final == pytest.approx(100_000 - bought - sold)
+
+
+def test_the_minimum_is_paid_for_every_part_of_an_order() -> None:
+    fees = Fees(slippage_ppm=0, minimum=100)
+    run = trade(series([50, 50, 50]), orders=[order(0, "buy", 100)], fees=fees, volume_share=0.05)
+    assert [(f["quantity"], f["fee"]) for f in run.fills] == [(50, 1.0), (50, 1.0)]
+
+
+@pytest.mark.parametrize(
+    ("fees", "up", "down"),
+    [
+        ({"slippage_ppm": 100}, 100.01, 99.99),  # a basis point
+        ({"slippage_ppm": 123}, 100.02, 99.98),  # 100.0123, to the tick against the account
+        ({"slippage_ppm": 123, "tick": 1}, 100.0123, 99.9877),
+        ({"slippage_ppm": 0, "slippage_units": 300}, 100.03, 99.97),  # a fixed three cents
+        ({"slippage_ppm": 0, "impact_ppm": 10_000}, 100.50, 99.50),  # 1 % for the whole volume, here half of it
+        ({"slippage_ppm": 100, "slippage_units": 300, "impact_ppm": 10_000}, 100.54, 99.46),
+    ],
+)
+def test_each_slippage_by_itself_on_half_of_the_volume(fees: dict[str, int], up: float, down: float) -> None:
+    orders = [order(0, "buy", 500), order(1, "sell", 500)]
+    run = trade(series([100, 100, 100]), orders=orders, fees=Fees(**fees))
+    assert deals(run) == [(1, 1, 500, up), (2, -1, 500, down)]
+    limits = [order(0, "buy", 500, type="limit", limit=100), order(1, "sell", 500, type="limit", limit=100)]
+    assert [price for *_, price in deals(trade(series([100, 100, 100]), orders=limits, fees=Fees(**fees)))] == [
+        100,
+        100,
+    ]
 
 
 def test_amounts_rounded_to_cents_carry_fees_on_the_rounded_amount() -> None:
