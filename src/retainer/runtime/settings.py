@@ -38,7 +38,7 @@ class RuntimeSettings(BaseModel):
     """How often a failing handler is run before its event is declared dead."""
     retry_seconds: float = Field(default=0.5, gt=0, le=60)
     """Pause before the second try; doubled for each further one."""
-    crashes: int = Field(default=5, ge=1, le=100)
+    crashes: int = Field(default=10, ge=1, le=100)
     """How often the whole service may end in the middle of an event before that event is parked and its sender told."""
     deliver_tries: int = Field(default=12, ge=1, le=1000)
     """How often a repeatable effect is sent when nobody knows whether it arrived, before it becomes *unknown*."""
