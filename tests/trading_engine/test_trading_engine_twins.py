@@ -37,7 +37,7 @@ def made_market(seed: int, rows: int, symbols: int) -> dict[str, Bars]:
     rng = np.random.default_rng(seed)
     market = {}
     for name in NAMES[:symbols]:
-        factor = np.cumprod(rng.choice([1.0] * 30 + [2.0, 1.5, 0.1, 1.004, 1.02], rows))
+        factor = np.cumprod(rng.choice([1.0] * 30 + [2.0, 1.5, 0.1, 1.004, 1.02], rows)).clip(1e-3, 1e3)
         close = np.maximum(1.0, 100 * np.exp(np.cumsum(rng.normal(0, 0.05, rows)))) / factor
         close = np.maximum(0.02, np.round(close, 4))
         opened = np.maximum(0.02, np.round(close * np.exp(rng.normal(0, 0.03, rows)), 4))

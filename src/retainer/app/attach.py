@@ -32,7 +32,7 @@ async def _chat(settings: Settings, *, plain: bool) -> int:
     with open_outside(settings) as store:
         clock = SystemClock()
         mailbox = MailboxHandle(store, clock)
-        client = RemoteTerminal(store, clock, PhoneBridge(mailbox).receive)
+        client = RemoteTerminal(store, clock, PhoneBridge(mailbox, limits=settings.safety.limits()).receive)
         if plain:
             if isinstance(sys.stdin, io.TextIOWrapper):
                 sys.stdin.reconfigure(errors="replace")  # bytes that are no text are the hub's to refuse, in words

@@ -35,5 +35,5 @@ async def _say(settings: Settings, word: str) -> None:
     """As if it had been typed in the chat: in effect, with waiting orders refused, when this returns."""
     with open_outside(settings) as store:
         clock = SystemClock()
-        hub = PhoneBridge(MailboxHandle(store, clock))
+        hub = PhoneBridge(MailboxHandle(store, clock), limits=settings.safety.limits())
         await RemoteTerminal(store, clock, hub.receive).say(word)

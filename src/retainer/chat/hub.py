@@ -35,6 +35,7 @@ from retainer.core.replies import reply_effect
 from retainer.core.values import Json
 from retainer.runtime.control import State, read_control, set_control
 from retainer.runtime.effects import refuse_orders
+from retainer.runtime.inbox import insert_event
 from retainer.safety.limits import Limits, Rate, wait
 from retainer.safety.people import Principal, devices, drop, identify, redeem, touch
 
@@ -185,20 +186,15 @@ class PhoneBridge:
             self._runtime.store.write_soon(lambda tx: drop(tx, message.channel, message.sender_id, now))
             return
         address = f"{message.channel}:{message.chat_id}"
-        redeemed = await self._runtime.store.write(
-            lambda tx: redeem(
-                tx,
-                message.channel,
-                message.sender_id,
-                code,
-                readable(message.display_name)[:60],
-                now,
-                address=address,
-            )
-        )
-        if redeemed.text:
-            await self._notice(message, redeemed.text)
-        else:
+
+        def pair(tx: Tx) -> bool:
+            name = readable(message.display_name)[:60]
+            redeemed = redeem(tx, message.channel, message.sender_id, code, name, now, address=address)
+            if redeemed.text:  # in the same transaction: who is paired is told so, whatever ends here
+                insert_event(tx, self._to_say(address, redeemed.text, f"{address}:{message.message_id}"), now)
+            return bool(redeemed.text)
+
+        if not await self._runtime.store.write(pair):
             self._runtime.store.write_soon(lambda tx: drop(tx, message.channel, message.sender_id, now))
 
     async def _pressed(self, message: IncomingMessage, principal: Principal) -> None:
