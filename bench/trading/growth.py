@@ -17,7 +17,7 @@ from retainer.trading.limits import NO_FEES
 
 
 def cost(count: int, symbols: int, sets: int) -> float:
-    """Best of five CPU times of one run over prepared bars (or of many sets)."""
+    """Best of eleven CPU times of one run over prepared bars (or of many sets)."""
     market = {f"X{n:03}": as_bars(f"X{n:03}", work.bars(count, n, 1e-2), "minute") for n in range(symbols)}
     settings = EngineSettings(cash=Decimal(work.CASH), fees=NO_FEES, exact=True)
     tape = prepare(market, settings)
@@ -25,7 +25,7 @@ def cost(count: int, symbols: int, sets: int) -> float:
     many = np.stack([np.stack(list(held.values()), axis=1)] * sets) if sets > 1 else None
     plan = Plan(targets=held, unit="shares")
     best = float("inf")
-    for _ in range(6):
+    for _ in range(12):
         began = time.process_time()
         if many is None:
             simulate(market, plan, settings, compiled=True, prepared=tape)
