@@ -53,12 +53,6 @@ def erase(tx: Tx, body_id: int) -> bool:
     return tx.execute("DELETE FROM body WHERE id = ?", (body_id,)) > 0
 
 
-def fingerprint(view: View, body_id: int | None) -> str:
-    """SHA-256 of salt and bytes, in hex, for the audit chain; ``""`` when there is no such body."""
-    row = None if body_id is None else view.one("SELECT salt, bytes FROM body WHERE id = ?", (body_id,))
-    return "" if row is None else salted(row["salt"], row["bytes"])
-
-
 def salted(salt: str, text: str) -> str:
     """SHA-256 of ``salt`` and ``text``, in hex: says nothing about ``text`` once the salt is gone."""
     return hashlib.sha256(f"{salt}:{text}".encode()).hexdigest()
