@@ -23,7 +23,16 @@ from retainer.runtime.auditing import settle
 from retainer.runtime.base import BaseStore
 from retainer.runtime.control import history, read_control, set_control
 from retainer.runtime.explain import depth, explain, recent
-from retainer.runtime.inbox import end_event, insert_event, last_seq, load_event, next_of_lane, requeue, retry_event
+from retainer.runtime.inbox import (
+    end_event,
+    insert_event,
+    last_seq,
+    load_event,
+    next_of_lane,
+    requeue,
+    retry_event,
+    select_events,
+)
 from retainer.runtime.journal import COMMIT, load_journal, record_step, steps_of
 from retainer.runtime.schema import MIGRATIONS as RUNTIME
 from retainer.runtime.sqlite import SqliteStore
@@ -444,11 +453,35 @@ def test_an_effect_goes_through_its_states_once(store: BaseStore) -> None:
         ]
 
     assert store.write_now(states) == [False, True, False, True, False]
-    done = store.write_now(lambda tx: effects.end(tx, key, EffectState.DONE, START, result={"id": "b1"}, ref="b1"))
+    done = store.write_now(
+        lambda tx: effects.end(tx, effects.by_key(tx, key), EffectState.DONE, START, result={"id": "b1"}, ref="b1")
+    )
     assert (done.state, done.result, done.ref, done.attempts) == (EffectState.DONE, {"id": "b1"}, "b1", 1)
     outcome = store.view().one("SELECT kind, external_id FROM event WHERE source = 'effect'")
     assert outcome == {"kind": "outcome", "external_id": f"{key}:done"}
     assert not store.write_now(lambda tx: effects.claim(tx, key, START))
+
+
+def test_words_erased_while_an_effect_was_being_sent_do_not_return_with_its_outcome(store: BaseStore) -> None:
+    key = _order(store)
+    sending = effects.by_key(store.view(), key)
+    assert sending.args
+    assert sending.summary
+
+    def erased_meanwhile(tx: Tx) -> None:
+        row = tx.one("SELECT args_id, summary_id FROM effect WHERE key = ?", (key,))
+        assert row is not None
+        for body in (row["args_id"], row["summary_id"]):
+            bodies.erase(tx, body)
+        effects.claim(tx, key, START)
+
+    store.write_now(erased_meanwhile)
+    ended = store.write_now(lambda tx: effects.end(tx, sending, EffectState.DONE, START, ref="b1"))
+    assert (ended.args, ended.summary, ended.ref, ended.attempts) == ({}, effects.ERASED, "b1", 1)
+    [outcome] = select_events(store.view(), "e.source = 'effect'")
+    assert (outcome.body["args"], outcome.body["summary"]) == ({}, effects.ERASED)
+    again = store.write_now(lambda tx: effects.end(tx, sending, EffectState.UNKNOWN, START, reason="late"))
+    assert (again.state, again.reason) == (EffectState.DONE, "")
 
 
 def test_stop_refuses_waiting_orders_in_the_same_transaction(store: BaseStore) -> None:
@@ -477,7 +510,9 @@ def test_every_change_is_audited_once_in_its_lanes_chain(store: BaseStore) -> No
     woken = store.write_now(settled)
     assert woken.queues == {"account:paper"}
     store.write_now(settled)
-    store.write_now(lambda tx: (effects.claim(tx, key, START), effects.end(tx, key, EffectState.DONE, START)))
+    store.write_now(
+        lambda tx: (effects.claim(tx, key, START), effects.end(tx, effects.by_key(tx, key), EffectState.DONE, START))
+    )
     store.write_now(settled)
     view = store.view()
     assert [e.kind for e in audit.entries(view, "chat:terminal:local")][::-1] == ["effect.allowed", "effect.done"]

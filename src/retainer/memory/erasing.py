@@ -235,7 +235,7 @@ def _end_what_waits(tx: Tx, doomed: Doomed, now: datetime) -> None:
             tx, "SELECT key, state FROM effect WHERE state IN ('asked', 'ready', 'sending') AND key IN", part
         ):
             state = EffectState.UNKNOWN if row["state"] == "sending" else EffectState.REFUSED
-            ended = effects.end(tx, row["key"], state, now, reason="Erased.")
+            ended = effects.end(tx, effects.by_key(tx, row["key"]), state, now, reason="Erased.")
             told = tx.query("SELECT seq, body_id FROM event WHERE cause = ? AND source = 'effect'", (ended.key,))
             doomed.events |= {each["seq"] for each in told}
             doomed.bodies |= {each["body_id"] for each in told}

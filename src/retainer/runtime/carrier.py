@@ -79,7 +79,7 @@ class Carrier:
 
     async def attempt(self, key: str) -> StoredEffect | Later:
         """Carry ``key`` one step towards its end; returns it when it has ended."""
-        return await self.go_on(await self.write(lambda tx, now: self.begin(tx, key, now)))
+        return await self.go_on(await self.write(lambda tx, now: self.begin(tx, effects.by_key(tx, key), now)))
 
     async def go_on(self, begun: StoredEffect | Started | Later) -> StoredEffect | Later:
         """What follows :meth:`begin`: nothing if it has ended, else the doing outside any transaction."""
@@ -126,12 +126,11 @@ class Carrier:
             return None
         if hasattr(self._outbox.adapters.get(effect.tool), "apply") or len(tx.query(_WAITING, (queue,))) != 1:
             return None
-        begun = self.begin(tx, effect.key, now)
+        begun = self.begin(tx, effect, now)
         return begun if isinstance(begun, Started) else None
 
-    def begin(self, tx: Tx, key: str, now: datetime) -> StoredEffect | Started | Later:
-        """Recheck and mark *sending*; what lives in this database is done at once."""
-        effect = effects.by_key(tx, key)
+    def begin(self, tx: Tx, effect: StoredEffect, now: datetime) -> StoredEffect | Started | Later:
+        """Recheck and mark *sending*; what lives in this database is done at once. ``effect`` is as it stands in it."""
         if effect.state not in {EffectState.READY, EffectState.SENDING}:
             return effect
         adapter = self._outbox.adapters.get(effect.tool)
@@ -149,7 +148,7 @@ class Carrier:
                 return self._end(tx, effect, state, now, f"{refusal} {_UNSURE}" if again else refusal)
         if hasattr(adapter, "apply"):
             return self._apply(tx, adapter, effect, now)
-        effects.claim(tx, key, now)
+        effects.claim(tx, effect.key, now)
         return Started(self._with_ref(tx, effect, now), again)
 
     def _refusal(self, tx: Tx, effect: StoredEffect, now: datetime) -> str | None:
@@ -266,7 +265,7 @@ class Carrier:
     ) -> StoredEffect:
         ended = effects.end(
             tx,
-            effect.key,
+            effect,
             state,
             now,
             result=result,

@@ -169,7 +169,7 @@ class TurnContext:
             row = tx.one("SELECT approval_id FROM effect WHERE key = ?", (placed.key,))
             return placed, str(row["approval_id"]) if row else ""
         self._spend(placed)
-        return placed, self._carrier.begin(tx, placed.key, now)
+        return placed, self._carrier.begin(tx, placed, now)
 
     async def _resume(self, stored: StoredEffect) -> Outcome:
         """Re-entry: the record counts; what may or may not have happened is resolved by its repeat class."""
@@ -310,7 +310,7 @@ class TurnContext:
         spent = set(self._journal.spent)
         placed: list[StoredEffect] = []
         for effect in sent.values():
-            turn = replace(self.turn, spent=frozenset(spent))
+            turn = self.turn if spent == self._journal.spent else replace(self.turn, spent=frozenset(spent))
             stored = self._outbox.place(tx, effect, self.event, turn, now)
             placed.append(stored)
             self._count(effect)

@@ -49,7 +49,13 @@ class Deliverer:
         self._delivers = delivers
         self._workers: dict[str, asyncio.Task[None]] = {}
         self._again: dict[str, asyncio.Event] = {}
+        self._carrying = 0
         self._stopping = False
+
+    @property
+    def delivers(self) -> bool:
+        """Whether an effect is being carried out now."""
+        return self._carrying > 0
 
     def scan(self) -> None:
         """Wake every queue that has work."""
@@ -134,6 +140,7 @@ class Deliverer:
 
     async def _deliver(self, queue: str, key: str, begun: Started | None = None) -> bool:
         """One attempt (the rest of one that was ``begun``); ``False`` if another process delivers this queue."""
+        self._carrying += 1
         try:
             async with self._room:
                 if not await self._placement.take(f"queue:{queue}"):
@@ -152,6 +159,8 @@ class Deliverer:
         except Exception:  # a guard or adapter bug: the other queues go on, this one tries again
             log.exception("delivery_failed", key=key)
             await asyncio.sleep(_DOZE)
+        finally:
+            self._carrying -= 1
         self._changed()
         return True
 

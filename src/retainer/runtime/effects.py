@@ -222,7 +222,7 @@ def make_ready(tx: Tx, key: str, now: datetime) -> bool:
     if effect is None or effect.state is not EffectState.ASKED:
         return False
     if reason := blocked(tx, effect):
-        end(tx, key, EffectState.REFUSED, now, reason=reason)
+        end(tx, effect, EffectState.REFUSED, now, reason=reason)
         return False
     _set_state(tx, key, EffectState.READY, now)
     return True
@@ -233,7 +233,7 @@ def refuse(tx: Tx, key: str, reason: str, now: datetime) -> bool:
     effect = find(tx, key)
     if effect is None or effect.state not in {EffectState.ASKED, EffectState.READY}:
         return False
-    end(tx, key, EffectState.REFUSED, now, reason=reason)
+    end(tx, effect, EffectState.REFUSED, now, reason=reason)
     return True
 
 
@@ -245,7 +245,7 @@ def refuse_orders(tx: Tx, reason: str, now: datetime, *, protective_too: bool = 
     waiting = select_effects(tx, "e.state IN ('asked', 'ready') AND e.effect_class = ?", (EffectClass.MONEY.value,))
     doomed = [e for e in waiting if protective_too or not e.args.get("protective")]
     for effect in doomed:
-        end(tx, effect.key, EffectState.REFUSED, now, reason=reason)
+        end(tx, effect, EffectState.REFUSED, now, reason=reason)
     return len(doomed)
 
 
@@ -284,7 +284,7 @@ def set_ref(tx: Tx, key: str, ref: str, now: datetime) -> None:
 
 def end(
     tx: Tx,
-    key: str,
+    effect: StoredEffect,
     state: EffectState,
     now: datetime,
     *,
@@ -294,13 +294,11 @@ def end(
     result_label: Label | None = None,
 ) -> StoredEffect:
     """Final state, result and outcome event, in one go. What has ended stays as it is."""
-    rows = select_rows(tx, "e.key = ?", (key,))
-    if not rows:
-        raise NotFoundError(f"There is no effect {key}.")
-    row = rows[0]
-    before = to_effect(row)
-    if before.state in FINAL:
-        return before
+    row = tx.one("SELECT state, held, was_asked, ref, attempts FROM effect WHERE key = ?", (effect.key,))
+    if row is None:
+        raise NotFoundError(f"There is no effect {effect.key}.")
+    if EffectState(row["state"]) in FINAL:
+        return by_key(tx, effect.key)
     text = None if result is None else bodies.encode(result)
     tx.execute(
         "UPDATE effect SET state = ?, held = 0, result_id = ?, reason = ?, ref = COALESCE(?, ref), result_label = ?,"
@@ -312,13 +310,22 @@ def end(
             ref,
             None if result_label is None else result_label.encode(),
             to_epoch(now),
-            key,
+            effect.key,
         ),
     )
-    stored = replace(before, state=state, result=bodies.decode(text), reason=reason, ref=ref or before.ref)
-    if row["held"] != 1:  # nobody waits for it: its outcome is an event
-        _tell_outcome(tx, stored, was_asked=bool(row["was_asked"]), now=now)
-    return stored
+    was_asked = bool(row["was_asked"])
+    if row["held"] != 1 and _tells(effect, was_asked=was_asked):  # nobody waits for it: its outcome is an event
+        stored = by_key(tx, effect.key)  # not as it was remembered: its words may have been erased meanwhile
+        _tell_outcome(tx, stored, was_asked=was_asked, now=now)
+        return stored
+    return replace(
+        effect,
+        state=state,
+        result=bodies.decode(text),
+        reason=reason,
+        ref=ref or row["ref"],
+        attempts=row["attempts"],
+    )
 
 
 def _set_state(tx: Tx, key: str, state: EffectState, now: datetime) -> None:
@@ -327,9 +334,14 @@ def _set_state(tx: Tx, key: str, state: EffectState, now: datetime) -> None:
     )
 
 
+def _tells(effect: Effect, *, was_asked: bool) -> bool:
+    """Whether its outcome is an event: it was asked, moves money, or has somebody to tell."""
+    return was_asked or effect.effect_class is EffectClass.MONEY or bool(effect.reply_to)
+
+
 def _tell_outcome(tx: Tx, effect: StoredEffect, *, was_asked: bool, now: datetime) -> None:
-    """Insert the ``outcome`` event of an effect that was asked, moves money, or has somebody to tell."""
-    if not (was_asked or effect.effect_class is EffectClass.MONEY or effect.reply_to):
+    """Insert the ``outcome`` event of an effect that has one."""
+    if not _tells(effect, was_asked=was_asked):
         return
     origin = tx.one("SELECT sender FROM event WHERE seq = ?", (effect.event_seq,))
     event = NewEvent(

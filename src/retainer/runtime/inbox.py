@@ -12,6 +12,7 @@ from retainer.core.protocols import Row, Tx, View
 from retainer.runtime import bodies
 
 _COLUMNS = """SELECT e.*, b.bytes AS body_json FROM event e LEFT JOIN body b ON b.id = e.body_id"""
+_HEAD = f"{_COLUMNS} WHERE e.lane = ? AND e.state = 'waiting' AND e.aside = ? ORDER BY e.urgent DESC, e.seq LIMIT 1"
 
 
 def insert_event(tx: Tx, new: NewEvent, now: datetime) -> Receipt:
@@ -85,21 +86,22 @@ def next_of_lane(tx: Tx, lane: str, now: float, *, aside: bool = False, run: str
     claim counts the attempt and fixes ``begun_at``, the event's recorded *now*. ``run`` names this run of the service;
     an event that another run left in the middle counts one death more.
     """
-    head = tx.one(
-        "SELECT seq, not_before FROM event WHERE lane = ? AND state = 'waiting' AND aside = ?"
-        " ORDER BY urgent DESC, seq LIMIT 1",
-        (lane, int(aside)),
-    )
+    head = tx.one(_HEAD, (lane, int(aside)))
     if head is None:
         return None, -1.0
     if head["not_before"] > now:
         return None, float(head["not_before"] - now)
+    claimed = {
+        "attempts": head["attempts"] + 1,
+        "begun_at": now if head["begun_at"] is None else head["begun_at"],
+        "deaths": head["deaths"] + int(head["running"] not in {"", run}),
+        "running": run,
+    }
     tx.execute(
-        "UPDATE event SET attempts = attempts + 1, begun_at = COALESCE(begun_at, ?),"
-        " deaths = deaths + CASE WHEN running IN ('', ?) THEN 0 ELSE 1 END, running = ? WHERE seq = ?",
-        (now, run, run, head["seq"]),
+        "UPDATE event SET attempts = ?, begun_at = ?, deaths = ?, running = ? WHERE seq = ?",
+        (*claimed.values(), head["seq"]),
     )
-    return tx.one(f"{_COLUMNS} WHERE e.seq = ?", (head["seq"],)), 0.0
+    return {**head, **claimed}, 0.0
 
 
 def step_aside(tx: Tx, seq: int) -> None:

@@ -121,10 +121,12 @@ class Outbox:
 
     def release(self, tx: Tx, event: Event, text: str, now: datetime) -> None:
         """The handler is over: open placeholders are completed with ``text``, unfinished calls go to the deliverer."""
-        for held in effects.select_effects(tx, "e.event_seq = ? AND e.held = 1", (event.seq,)):
+        left = effects.select_effects(tx, "e.event_seq = ? AND e.held = 1", (event.seq,))
+        for held in left:
             if held.attempts == 0:
                 self._complete_with(tx, held, text, now)
-        tx.execute("UPDATE effect SET held = 0 WHERE event_seq = ? AND held = 1", (event.seq,))
+        if left:
+            tx.execute("UPDATE effect SET held = 0 WHERE event_seq = ? AND held = 1", (event.seq,))
 
     def _complete_with(self, tx: Tx, held: StoredEffect, text: str, now: datetime) -> None:
         args = {**held.args, **OutgoingMessage(text=text).to_args()}

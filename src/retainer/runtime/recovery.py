@@ -105,12 +105,12 @@ def leave(tx: Tx, now: datetime, *, send: bool, orders: Mapping[str, Any]) -> bo
 def _end_order(tx: Tx, order: StoredEffect, now: datetime, known: Mapping[str, Any]) -> None:
     result = known.get(order.key)
     if result is not None:
-        effects.end(tx, order.key, EffectState.DONE, now, result=result)
+        effects.end(tx, order, EffectState.DONE, now, result=result)
     elif order.key in known or order.state is EffectState.ASKED:
         reason = OLD if order.state is EffectState.ASKED else _ABSENT
-        effects.end(tx, order.key, EffectState.REFUSED, now, reason=reason)
+        effects.end(tx, order, EffectState.REFUSED, now, reason=reason)
     else:
-        effects.end(tx, order.key, EffectState.UNKNOWN, now, reason=_UNASKED)
+        effects.end(tx, order, EffectState.UNKNOWN, now, reason=_UNASKED)
 
 
 def _decide_messages(tx: Tx, mode: SafeMode, now: datetime, *, send: bool) -> None:
@@ -123,7 +123,7 @@ def _decide_messages(tx: Tx, mode: SafeMode, now: datetime, *, send: bool) -> No
         state = EffectState.UNKNOWN if effect.state is EffectState.SENDING else EffectState.REFUSED
         if row["held"] == 1 and _continues(tx, effect.event_seq):
             continue  # its handler runs again and resolves it
-        effects.end(tx, effect.key, state, now, reason=OLD)
+        effects.end(tx, effect, state, now, reason=OLD)
 
 
 def _decide_timers(tx: Tx, mode: SafeMode, now: datetime, *, send: bool) -> None:

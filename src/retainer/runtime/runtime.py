@@ -225,6 +225,8 @@ class Runtime:
     def _busy(self, lane: str | None) -> bool:
         if self._lanes is not None and self._lanes.handles(lane):
             return True
+        if lane is None and self._deliverer is not None and self._deliverer.delivers:
+            return True
         now = to_epoch(self.clock.now())
         row = self.store.view().one(
             _BUSY if lane is None else _BUSY_LANE, (now,) if lane is None else (lane, lane, now)

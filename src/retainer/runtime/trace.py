@@ -45,9 +45,13 @@ def tracing(store: Store, seq: int | None, *, cause: str | None = "", **more: ob
     if seq is None:
         yield
         return
-    root = seq
-    if cause == "" or cause_number(cause) is not None:
-        with suppress(StorageError):
-            root = root_of(store.view(), seq)
-    with structlog.contextvars.bound_contextvars(trace=f"e{root}", seq=seq, **more):
+    around = structlog.contextvars.get_contextvars()
+    trace = around.get("trace") if around.get("seq") == seq else None  # of this very event already
+    if trace is None:
+        root = seq
+        if cause == "" or cause_number(cause) is not None:
+            with suppress(StorageError):
+                root = root_of(store.view(), seq)
+        trace = f"e{root}"
+    with structlog.contextvars.bound_contextvars(trace=trace, seq=seq, **more):
         yield
