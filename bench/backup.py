@@ -48,10 +48,9 @@ WORDS = [
 ]
 
 
-def unit(rng: random.Random, number: int) -> Callable[[Tx], None]:
+def unit(rng: random.Random, number: int, sender: str, now: datetime) -> Callable[[Tx], None]:
     """What one message leaves behind: a row, its text, an audit entry; handled."""
     text = " ".join(rng.choices(WORDS, k=60))
-    now = datetime.now(UTC)
 
     def apply(tx: Tx) -> None:
         event = NewEvent(
@@ -61,7 +60,7 @@ def unit(rng: random.Random, number: int) -> Callable[[Tx], None]:
             lane=f"chat:bench:{number % 20}",
             kind="message",
             body={"text": text},
-            sender="owner",
+            sender=sender,
             occurred_at=now,
         )
         receipt = insert_event(tx, event, now)
@@ -83,7 +82,7 @@ class Load(threading.Thread):
     def run(self) -> None:
         while not self._ends.is_set():
             self._number += 1
-            work = unit(self._rng, self._number)
+            work = unit(self._rng, self._number, "somebody", datetime.now(UTC))  # the owner may write 20 a minute
             began = time.perf_counter()
             self._store.write_now(work)
             self.took.append(time.perf_counter() - began)
@@ -105,10 +104,10 @@ class Load(threading.Thread):
 
 
 def fill(store: SqliteStore, rng: random.Random, path: Path, megabytes: float) -> int:
-    """Until the file has the wanted size; returns the number of messages."""
-    number = 0
+    """Until the file has the wanted size, with messages of the last months; returns their number."""
+    number, began = 0, datetime.now(UTC) - timedelta(days=90)
     while path.stat().st_size < megabytes * 1e6:
-        batch = [unit(rng, number + offset) for offset in range(500)]
+        batch = [unit(rng, each, "owner", began + timedelta(minutes=each)) for each in range(number, number + 500)]
         number += 500
 
         def apply(tx: Tx, batch: list[Callable[[Tx], None]] = batch) -> None:
