@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import sqlite3
 from contextlib import closing
@@ -9,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from tests.app.running import retainer
 
 from retainer.app.config import Settings
 from retainer.app.folder import DataFolder
@@ -27,7 +29,7 @@ from retainer.app.operations.backups import (
 from retainer.app.operations.check import account_problems
 from retainer.app.operations.drill import last_drill, run_drill
 from retainer.app.operations.nightly import Nightly, last_due
-from retainer.app.operations.restore import MARKER, finish_restore, loss, restore, rewrite_replaced
+from retainer.app.operations.restore import MARKER, continue_numbers, finish_restore, loss, restore, rewrite_replaced
 from retainer.app.operations.retention import prune, prune_copies, to_keep
 from retainer.app.operations.settings import BackupSettings
 from retainer.app.store import migrations
@@ -273,6 +275,52 @@ async def test_a_backup_that_fails_is_told_and_tried_again_an_hour_later(setting
     assert not nightly.due()
     clock.advance(minutes=61)
     assert nightly.due()
+
+
+async def test_a_disk_of_backups_that_is_gone_ends_no_further_night(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = ManualClock(NOW)
+    nightly = Nightly(settings, SCHEMA, clock)
+
+    def gone(*_: object, **__: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as broken:
+        broken.setattr("retainer.app.operations.nightly.prune", gone)
+        assert await nightly.once("nightly") is None
+    assert "Input/output error" in nightly.error
+    assert nightly.state().error
+    clock.advance(days=1, minutes=61)
+    assert nightly.due()
+    assert await nightly.once("nightly") is not None
+    assert nightly.error == ""
+
+
+@pytest.mark.parametrize("highest", [0, 1, 999_990, 1_000_000, 1_999_999])
+def test_numbers_go_on_at_least_a_million_higher(settings: Settings, highest: int) -> None:
+    store = SqliteStore.open(DataFolder(settings.data).database, SCHEMA)
+
+    def continued(tx: Tx) -> int:
+        tx.execute("UPDATE sqlite_sequence SET seq = ? WHERE name = 'event'", (highest,))
+        continue_numbers(tx, {})
+        row = tx.one("SELECT seq FROM sqlite_sequence WHERE name = 'event'")
+        assert row is not None
+        return int(row["seq"])
+
+    try:
+        assert 1_000_000 <= store.write_now(continued) - highest <= 2_000_000
+    finally:
+        store.close()
+
+
+def test_records_in_a_server_are_restored_by_its_own_tools(tmp_path: Path) -> None:
+    done = retainer(
+        tmp_path, "restore", "latest", "--yes", env={"RETAINER_STORE__URL": "postgresql://nobody@[::1]:1/no"}
+    )
+    assert done.returncode == 2
+    assert "restored by its own tools" in done.stderr
+    assert "pg_restore" in done.stderr
 
 
 # --- trying out ------------------------------------------------------------------------------------------------------

@@ -124,6 +124,11 @@ def test_a_log_that_lost_its_end_is_noticed_and_nothing_is_traded_on_it(tmp_path
         assert log.stat().st_size > 32
         service.end(signal.SIGKILL)
         os.truncate(log, 32)  # its header is all that is left
+        settings = service.folder / "retainer.toml"
+        present = settings.read_bytes() if settings.exists() else b""
+        settings.write_bytes(present + b'\n[agents.nobody]\nentry = "nowhere:Nobody"\n')
+        assert service.run("up").returncode != 0  # a start that fails leaves the note to the next one
+        settings.write_bytes(present)
         service.start()
         assert service.json("status")["safe_mode"] == "a log that lost its end"
         with chatting(service) as chat:

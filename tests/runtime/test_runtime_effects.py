@@ -235,6 +235,60 @@ async def test_a_definite_no_is_refused_at_once(house: House) -> None:
     assert house.seen[1].body["reason"] == "Too little cash."
 
 
+@pytest.mark.parametrize(
+    ("make", "state"),
+    [
+        (Wire, "unknown"),  # the no may rest on what the first time did: the cash it holds, the quote it moved
+        (LookupWire, "refused"),  # the far side said that it had never got it
+    ],
+)
+async def test_a_no_to_a_repetition_is_no_word_about_the_first_time(
+    house: House, make: Callable[[], Wire], state: str
+) -> None:
+    broker = make()
+    broker.fails = [TimeoutError(), RejectedError("Too little cash.")]
+    house.runtime.add_adapter("paper.order", broker)
+    await house.on(_sends)
+    await house.runtime.receive(message("buy"))
+    await house.settle()
+    assert house.states()["e1:order"] == state
+    assert "Too little cash." in str(house.seen[1].body["reason"])
+    assert any("I do not know" in text for text in house.terminal.texts) == (state == "unknown")
+
+
+async def test_tries_that_never_left_do_not_wear_out_an_effect_whose_end_nobody_knows(house: House) -> None:
+    broker = Wire()
+    down = [NotSentError("no route")] * 6
+    broker.fails = [*down, TimeoutError(), *down, TimeoutError(), *down]
+    house.runtime.add_adapter("paper.order", broker)
+    await house.on(_sends)
+    await house.runtime.receive(message("buy"))
+    await house.settle()
+    assert house.states()["e1:order"] == "done"
+
+
+@pytest.mark.parametrize("hours", [1, 24 * 365])
+async def test_a_clock_that_is_set_back_holds_up_neither_a_lane_nor_a_queue(house: House, hours: int) -> None:
+    phone, tries = Wire(), []
+    phone.fails = [NotSentError("no route")]
+    house.runtime.add_adapter("a.reply", phone)
+
+    async def handler(ctx: Context, event: Event) -> None:
+        tries.append(event.seq)
+        if event.seq == 1 and len(tries) == 1:
+            house.clock.advance(hours=-hours)
+            raise RuntimeError("bug")
+        ctx.send(say(f"answer {event.seq}", address="a:1"))
+
+    await house.on(handler)
+    await house.runtime.receive(message("one"))
+    await house.until(lambda: len(tries) == 2)
+    await house.until(lambda: house.one("SELECT not_before FROM effect WHERE key = 'e1:reply'"))
+    house.clock.advance(hours=-hours)
+    await house.runtime.receive(message("two", 2))
+    await house.until(lambda: phone.texts == ["answer 1", "answer 2"])
+
+
 WIRES: list[tuple[Callable[[], Wire], bool, str, int]] = [
     # adapter, happened before failing, state, times at the far side
     (lambda: Wire(RepeatClass.NONE), True, "unknown", 1),

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import gc
 import os
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -308,6 +310,32 @@ def test_a_backup_is_a_whole_database(store: SqliteStore) -> None:
     other = SqliteStore.open(copy, ONE)
     assert keys(other) == [1]
     other.close()
+
+
+def test_a_copy_that_was_cut_short_or_has_no_room_leaves_nothing_behind(store: SqliteStore) -> None:
+    put(store, 1, "y" * 200_000)
+    folder = store.path.parent / "backups"
+    folder.mkdir()
+    (folder / f"{store.path.stem}-20260101T000000000000-daily.db.part").write_bytes(b"half")
+    code = (
+        "import resource, sys\nfrom pathlib import Path\nfrom retainer.runtime.migrate import backup, connect\n"
+        "path = Path(sys.argv[1])\nconnection = connect(path)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, resource.RLIM_INFINITY))\n"
+        "backup(connection, path, 'daily')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(store.path)], capture_output=True, text=True, check=False)
+    assert "OperationalError" in done.stderr
+    assert list(folder.iterdir()) == []
+    copy = store.backup("daily")
+    assert list(folder.iterdir()) == [copy]
+
+
+def test_whoever_only_looks_at_the_lock_keeps_nobody_out(tmp_path: Path) -> None:
+    FolderLock.acquire(tmp_path).release()
+    with (tmp_path / "service.lock").open() as looking:
+        fcntl.flock(looking, fcntl.LOCK_SH)
+        threading.Timer(0.03, fcntl.flock, (looking, fcntl.LOCK_UN)).start()
+        FolderLock.acquire(tmp_path).release()
 
 
 def test_one_service_per_folder_and_the_other_is_named(tmp_path: Path) -> None:

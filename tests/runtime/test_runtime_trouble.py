@@ -6,7 +6,7 @@ import asyncio
 import tempfile
 from collections import defaultdict
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given, settings
@@ -21,6 +21,8 @@ from retainer.runtime.runtime import Runtime
 from retainer.runtime.schema import MIGRATIONS
 from retainer.runtime.settings import RuntimeSettings
 from retainer.runtime.sqlite import SqliteStore
+from retainer.runtime.store import DamagedError, StorageError
+from retainer.runtime.timers import TimerLoop
 
 
 async def test_room_is_limited_and_shared_fairly_but_control_never_waits(house: House) -> None:
@@ -187,3 +189,17 @@ async def test_rows_written_past_the_runtime_are_noticed_in_process_too(house: H
 
     await house.store.write(unit)
     await house.until(lambda: house.terminal.done)
+
+
+async def test_damage_that_only_the_timers_see_is_told(house: House) -> None:
+    told: list[StorageError] = []
+
+    class Damaged:
+        def view(self) -> Any:
+            raise DamagedError("The database is damaged.")
+
+    loop = TimerLoop(cast("Any", Damaged()), house.clock, cast("Any", None), cast("Any", None), told.append)
+    task = asyncio.create_task(loop.run())
+    await house.until(lambda: told)
+    task.cancel()
+    assert isinstance(told[0], DamagedError)

@@ -82,10 +82,14 @@ class DataFolder:
             ) from error
 
 
-def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Replace ``path`` in one step, readable by the owner only."""
+def write_json(path: Path, value: Mapping[str, Any], *, durable: bool = False) -> None:
+    """Replace ``path`` in one step, readable by the owner only. ``durable``: a power failure finds it whole."""
     temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(value, indent=1, sort_keys=True))
+    with temporary.open("w") as file:
+        file.write(json.dumps(value, indent=1, sort_keys=True))
+        file.flush()
+        if durable:
+            os.fsync(file.fileno())
     temporary.chmod(0o600)
     os.replace(temporary, path)
 

@@ -108,7 +108,7 @@ class Service:
                 self._spawn(self._await_confirmation(), "safe mode")
             await self.watch.start()
         except BaseException:
-            await self._let_go()
+            await self._let_go()  # how far the records went is left noted: the next start has to compare it, too
             raise
         self._spawn(self._keep_state(), "state")
         if self._model is None:
@@ -123,7 +123,7 @@ class Service:
         await self.stream.stop()
         await self.hub.stop()
         await self.runtime.stop(grace)
-        await self._let_go()
+        await self._let_go(ended=True)
 
     async def __aenter__(self) -> Service:
         await self.start()
@@ -132,7 +132,7 @@ class Service:
     async def __aexit__(self, *_: object) -> None:
         await self.stop()
 
-    async def _let_go(self) -> None:
+    async def _let_go(self, *, ended: bool = False) -> None:
         if hasattr(self, "watch"):
             await self.watch.stop()
         await asyncio.to_thread(self.models.close)
@@ -140,7 +140,8 @@ class Service:
             self.memory.close()
         if hasattr(self, "store"):
             await asyncio.to_thread(self.store.close)
-        self.folder.service_file.unlink(missing_ok=True)
+        if ended:
+            self.folder.service_file.unlink(missing_ok=True)
         if self._lock is not None:
             self._lock.release()
             self._lock = None

@@ -185,7 +185,7 @@ class Carrier:
 
     # --- doing -------------------------------------------------------------------------------------------------------
     async def _perform(self, started: Started) -> StoredEffect | Later:
-        effect = started.effect
+        effect, doubtful = started.effect, started.again
         adapter = self._outbox.adapters[effect.tool]
         try:
             async with asyncio.timeout(self._settings.deliver_timeout):
@@ -196,18 +196,21 @@ class Carrier:
                     refused = await self.write(lambda tx, now: self._absent(tx, effect, now))
                     if refused is not None:
                         return refused
+                    doubtful = False
                 effect = await self._opened(adapter, effect, again=started.again or effect.attempts > 0)
                 await self.confirm()
                 result = await adapter.execute(effect, self._outbox.guard.permit(effect))
         except RejectedError as error:
-            reason = str(error)
-            return await self.write(lambda tx, now: self._end(tx, effect, EffectState.REFUSED, now, reason))
+            # A no to the repetition says nothing about the first time: it may rest on what that one changed.
+            state = EffectState.UNKNOWN if doubtful else EffectState.REFUSED
+            reason = f"{error} {_UNSURE}" if doubtful else str(error)
+            return await self.write(lambda tx, now: self._end(tx, effect, state, now, reason))
         except NotSentError as error:
             return await self._not_sent(started, error)
         except StorageError:
             raise
         except Exception as error:  # noqa: BLE001 - whatever it was, nobody knows whether it happened
-            return await self._unsure(effect, error)
+            return await self._unsure(started, error)
         return await self._done(effect, result)
 
     def _absent(self, tx: Tx, effect: StoredEffect, now: datetime) -> StoredEffect | None:
@@ -237,27 +240,40 @@ class Carrier:
     async def _not_sent(self, started: Started, error: NotSentError) -> Later:
         state = EffectState.SENDING if started.again else EffectState.READY
         reason, after = str(error), error.retry_after
-        return await self.write(lambda tx, now: self._postpone(tx, started.effect, state, reason, now, after))
+        # Only tries that nobody knows the end of count as such.
+        tries = started.effect.attempts if started.again else None
+        return await self.write(
+            lambda tx, now: self._postpone(tx, started.effect, state, reason, now, after=after, tries=tries)
+        )
 
-    async def _unsure(self, effect: StoredEffect, error: Exception) -> StoredEffect | Later:
+    async def _unsure(self, started: Started, error: Exception) -> StoredEffect | Later:
+        effect = started.effect
         log.warning("send_unsure", tool=effect.tool, key=effect.key, kind=type(error).__name__)
         words = "no answer in time" if isinstance(error, TimeoutError) else failure_words(error)
 
         def unit(tx: Tx, now: datetime) -> StoredEffect | Later:
             never = effect.repeat is RepeatClass.NONE
-            worn = effect.attempts + 1 >= self._settings.deliver_tries
-            if never or worn:
+            tries = effect.attempts + 1 if started.again else 1  # those before were not sent at all
+            if never or tries >= self._settings.deliver_tries:
                 return self._end(tx, effect, EffectState.UNKNOWN, now, f"{_UNSURE} ({words})")
-            return self._postpone(tx, effect, EffectState.SENDING, words, now)
+            return self._postpone(tx, effect, EffectState.SENDING, words, now, tries=tries)
 
         return await self.write(unit)
 
     def _postpone(
-        self, tx: Tx, effect: StoredEffect, state: EffectState, reason: str, now: datetime, after: float | None = None
+        self,
+        tx: Tx,
+        effect: StoredEffect,
+        state: EffectState,
+        reason: str,
+        now: datetime,
+        *,
+        after: float | None = None,
+        tries: int | None = None,
     ) -> Later:
         seconds = min(_LONGEST, self._settings.deliver_retry_seconds * 2 ** min(effect.attempts, 10))
         seconds = seconds if after is None else max(0.0, after)
-        effects.back_off(tx, effect.key, state, to_epoch(now) + seconds, reason, now)
+        effects.back_off(tx, effect.key, state, to_epoch(now) + seconds, reason, now, tries=tries)
         return Later(seconds, reason, state is EffectState.SENDING)
 
     def _end(

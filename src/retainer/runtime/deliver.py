@@ -22,7 +22,7 @@ _DOZE: Final = 1.0
 """Longest sleep, in seconds, of a queue that is backing off: the clock may be set."""
 _QUEUES = "SELECT DISTINCT queue FROM effect WHERE state IN ('ready', 'sending') AND held = 0"
 _HEAD = (
-    "SELECT key, not_before FROM effect WHERE state IN ('ready', 'sending') AND queue = ? AND held = 0"
+    "SELECT key, not_before, updated_at FROM effect WHERE state IN ('ready', 'sending') AND queue = ? AND held = 0"
     " ORDER BY id LIMIT 1"
 )
 
@@ -118,8 +118,9 @@ class Deliverer:
                 head = self._head(queue)
                 if head is None:
                     return
-                wait = head["not_before"] - to_epoch(self._clock.now())
-                if wait > 0:
+                now = to_epoch(self._clock.now())
+                wait = head["not_before"] - now
+                if wait > 0 and head["updated_at"] <= now:  # else the clock was set back: it waits no longer
                     await _doze(again, wait)
                     continue
                 if not await self._deliver(queue, head["key"]):
@@ -136,7 +137,8 @@ class Deliverer:
         except StorageError as error:
             log.warning("delivery_waits", error=error.message)
             self._carrier.trouble(error)
-            return {"key": "", "not_before": to_epoch(self._clock.now()) + _DOZE}
+            now = to_epoch(self._clock.now())
+            return {"key": "", "not_before": now + _DOZE, "updated_at": now}
 
     async def _deliver(self, queue: str, key: str, begun: Started | None = None) -> bool:
         """One attempt (the rest of one that was ``begun``); ``False`` if another process delivers this queue."""

@@ -268,12 +268,17 @@ def claim(tx: Tx, key: str, now: datetime) -> bool:
     return changed > 0
 
 
-def back_off(tx: Tx, key: str, state: EffectState, not_before: float, reason: str, now: datetime) -> None:
-    """Let an effect wait until ``not_before`` in *ready* (nothing was sent) or *sending* (nobody knows)."""
+def back_off(
+    tx: Tx, key: str, state: EffectState, not_before: float, reason: str, now: datetime, *, tries: int | None = None
+) -> None:
+    """Let an effect wait until ``not_before`` in *ready* (nothing was sent) or *sending* (nobody knows).
+
+    ``tries``: how many are to be counted so far; as many as there were where it is left out.
+    """
     tx.execute(
-        "UPDATE effect SET state = ?, not_before = ?, reason = ?, updated_at = ?"
-        " WHERE key = ? AND state IN ('ready', 'sending')",
-        (state.value, not_before, reason, to_epoch(now), key),
+        "UPDATE effect SET state = ?, not_before = ?, reason = ?, updated_at = ?,"
+        " attempts = COALESCE(CAST(? AS INTEGER), attempts) WHERE key = ? AND state IN ('ready', 'sending')",
+        (state.value, not_before, reason, to_epoch(now), tries, key),
     )
 
 

@@ -89,7 +89,8 @@ def next_of_lane(tx: Tx, lane: str, now: float, *, aside: bool = False, run: str
     head = tx.one(_HEAD, (lane, int(aside)))
     if head is None:
         return None, -1.0
-    if head["not_before"] > now:
+    begun = head["begun_at"]
+    if head["not_before"] > now and (begun is None or begun <= now):  # else the clock was set back: it waits no longer
         return None, float(head["not_before"] - now)
     claimed = {
         "attempts": head["attempts"] + 1,

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
+from typing import Final
 
 from retainer.core.errors import RetainerError
 from retainer.runtime.store import StorageError
+
+_LOOKS: Final = 5
 
 
 class FolderTakenError(RetainerError):
@@ -30,8 +34,6 @@ class FolderLock:
     @classmethod
     def acquire(cls, folder: Path | str) -> FolderLock:
         """Take the folder, or raise :class:`FolderTakenError` naming the process that has it."""
-        import fcntl
-
         folder = Path(folder)
         try:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -42,12 +44,18 @@ class FolderLock:
                 hint="Make it writable, or set RETAINER_DATA to another one.",
             ) from error
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _take(descriptor)
         except OSError as error:
             os.close(descriptor)
             raise FolderTakenError(folder, holder(folder)) from error
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        try:
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        except OSError as error:
+            os.close(descriptor)
+            raise StorageError(
+                f"The data folder {folder} cannot be written: {error.strerror}.", hint="Free some space on its disk."
+            ) from error
         return cls(descriptor)
 
     def release(self) -> None:
@@ -56,6 +64,21 @@ class FolderLock:
             os.ftruncate(self._descriptor, 0)
             os.close(self._descriptor)
             self._descriptor = -1
+
+
+def _take(descriptor: int) -> None:
+    """Lock it; whoever only looks (:func:`holder`) has it for a moment, and is waited for."""
+    import fcntl
+
+    for left in reversed(range(_LOOKS)):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            if not left:
+                raise
+            time.sleep(0.02)
+        else:
+            return
 
 
 def holder(folder: Path | str) -> int:

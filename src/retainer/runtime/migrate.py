@@ -159,10 +159,15 @@ def backup(connection: sqlite3.Connection, path: Path, why: str) -> Path:
     folder.mkdir(mode=0o700, exist_ok=True)
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%f")
     copy = folder / f"{path.stem}-{stamp}-{why}{path.suffix}"
+    for left in folder.glob(f"{path.stem}-*{path.suffix}.part"):  # of one that was cut short
+        left.unlink(missing_ok=True)
     part = copy.with_name(copy.name + ".part")
-    connection.execute("VACUUM INTO ?", (str(part),))
-    part.chmod(0o600)
-    part.rename(copy)
+    try:
+        connection.execute("VACUUM INTO ?", (str(part),))
+        part.chmod(0o600)
+        part.rename(copy)
+    finally:
+        part.unlink(missing_ok=True)
     return copy
 
 

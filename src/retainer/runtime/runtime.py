@@ -124,7 +124,7 @@ class Runtime:
         self._lanes = Lanes(
             self.store, self._outbox, self._carrier, self._agents, self._deliverer, self._settings, self._changed
         )
-        self._timers = TimerLoop(self.store, self.clock, self._outbox.settle, self._woken)
+        self._timers = TimerLoop(self.store, self.clock, self._outbox.settle, self._woken, self._trouble)
         self._timer_task = asyncio.create_task(self._timers.run(), name="timers")
 
     async def stop(self, grace: float = 10.0) -> None:
@@ -249,6 +249,9 @@ class Runtime:
             self._deliverer.wake(woken.queues)
         if self._timers is not None:
             self._timers.wake()
+
+    def _trouble(self, error: StorageError) -> None:
+        self._carrier.trouble(error)
 
     def _changed(self) -> None:
         self._changes.set()

@@ -41,7 +41,8 @@ class RuntimeSettings(BaseModel):
     crashes: int = Field(default=10, ge=1, le=100)
     """How often the whole service may end in the middle of an event before that event is parked and its sender told."""
     deliver_tries: int = Field(default=12, ge=1, le=1000)
-    """How often a repeatable effect is sent when nobody knows whether it arrived, before it becomes *unknown*."""
+    """How often a repeatable effect is sent when nobody knows whether it arrived, before it becomes *unknown*; tries
+    that certainly did not leave do not count."""
     deliver_retry_seconds: float = Field(default=0.5, gt=0, le=60)
     """First pause before sending again; doubled up to 60 seconds. Effects that never left are tried for ever."""
     deliver_timeout: float = Field(default=120.0, gt=0)

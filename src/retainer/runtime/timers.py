@@ -198,8 +198,16 @@ def _event(timer: Timer, at: datetime) -> NewEvent:
 class TimerLoop:
     """Watches the soonest timer. Compares the clock once a second, reads the database only when told to or due."""
 
-    def __init__(self, store: Store, clock: Clock, settle: SettleWith, woken: Callable[[Woken], None]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        settle: SettleWith,
+        woken: Callable[[Woken], None],
+        trouble: Callable[[StorageError], None] = lambda _error: None,
+    ) -> None:
         self._store = store
+        self._trouble = trouble
         self._clock = clock
         self._settle = settle
         self._woken = woken
@@ -221,6 +229,7 @@ class TimerLoop:
                     continue
             except StorageError as error:
                 log.warning("timers_wait", error=error.message)
+                self._trouble(error)
                 next_at = None
             await self._sleep(next_at)
 

@@ -12,7 +12,7 @@ from typing import Any
 from retainer.app.agents import agent_migrations, load_agents
 from retainer.app.config import Settings
 from retainer.app.folder import DataFolder, read_json
-from retainer.app.operations.backups import Backup, backup_folder, backups, find, make
+from retainer.app.operations.backups import Backup, backup_folder, backups, find, in_server, make
 from retainer.app.operations.check import account_problems
 from retainer.app.operations.drill import Drill, last_drill, run_drill
 from retainer.app.operations.pulse import STALE_S
@@ -82,6 +82,11 @@ def run_restore(settings: Settings, name: str | None, *, yes: bool) -> int:
     folder = DataFolder(settings.data)
     if name is None:
         return _how_it_stands(settings, folder)
+    if in_server(settings):
+        raise InvalidInputError(
+            "These records are in PostgreSQL, which is restored by its own tools.",
+            hint="pg_restore, with every process on it ended; what was pending goes on then: see docs/operations.md",
+        )
     backup = find(backup_folder(settings), name)
     pid = running_pid(folder)
     if pid is not None:

@@ -107,8 +107,11 @@ class Nightly:
         """Until cancelled."""
         await asyncio.sleep(SETTLE_S)
         while True:
-            if await asyncio.to_thread(self.due):
-                await self.once("nightly")
+            try:
+                if await asyncio.to_thread(self.due):
+                    await self.once("nightly")
+            except OSError as error:  # the disk of the backups is gone: look again
+                self._failed(error, self._clock.now())
             await asyncio.sleep(LOOK_S)
 
     async def once(self, why: str) -> Backup | None:
@@ -116,14 +119,17 @@ class Nightly:
         now = self._clock.now()
         try:
             backup, drill = await asyncio.to_thread(self._work, why, now)
-        except RetainerError as error:
-            self.error, self._retry_after = str(error), now + RETRY
-            _log.error("backup_failed", reason=error.message)
+        except (RetainerError, OSError) as error:
+            self._failed(error, now)
             return None
         self._retry_after = None
         self.error = "" if drill is None or drill.ok else drill.words
         _log.info("backup_made", backup=backup.name, bytes=backup.size, drilled=drill.ok if drill else None)
         return backup
+
+    def _failed(self, error: RetainerError | OSError, now: datetime) -> None:
+        self.error, self._retry_after = str(error), now + RETRY
+        _log.error("backup_failed", reason=error.message if isinstance(error, RetainerError) else str(error))
 
     def _work(self, why: str, now: datetime) -> tuple[Backup, Drill | None]:
         backup = make(self._settings, why=why, now=now)

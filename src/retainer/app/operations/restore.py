@@ -92,7 +92,7 @@ def restore(folder: DataFolder, backup: Backup, schema: Sequence[Migration], *, 
         staging.mkdir(mode=0o700)
         _stage(staging / DATABASE, folder, backup, schema, now)
         aside = folder.root / f"{ASIDE}{now.astimezone(UTC):%Y%m%dT%H%M%SZ}"
-        write_json(folder.root / MARKER, {"aside": aside.name, "backup": backup.name})
+        write_json(folder.root / MARKER, {"aside": aside.name, "backup": backup.name}, durable=True)
         sync_folder(folder.root)
         had = folder.database.exists()
         finish_restore(folder)
@@ -145,7 +145,7 @@ def continue_numbers(tx: Tx, used: Mapping[str, int]) -> None:
 def _continue_after(tx: Tx, table: str, used: int) -> None:
     row = tx.one("SELECT seq FROM sqlite_sequence WHERE name = ?", (table,))
     highest = max(used, int(row["seq"]) if row else 0)
-    fresh = (highest // _GAP + 1) * _GAP
+    fresh = (highest // _GAP + 2) * _GAP  # at least a whole gap higher
     if row is None:
         tx.execute("INSERT INTO sqlite_sequence (name, seq) VALUES (?, ?)", (table, fresh))
     else:
