@@ -266,6 +266,16 @@ async def test_a_night_slept_through_is_made_up_for_once_and_drilled(settings: S
     assert state.error == ""
 
 
+async def test_a_backup_made_while_the_clock_was_ahead_does_not_count(settings: Settings) -> None:
+    clock = ManualClock(NOW + timedelta(days=365))
+    nightly = Nightly(settings, SCHEMA, clock)
+    assert await nightly.once("nightly") is not None
+    clock.set(NOW)
+    assert nightly.due()
+    assert await nightly.once("nightly") is not None
+    assert not nightly.due()
+
+
 async def test_a_backup_that_fails_is_told_and_tried_again_an_hour_later(settings: Settings) -> None:
     clock = ManualClock(NOW)
     nightly = Nightly(settings, SCHEMA, clock)

@@ -289,6 +289,25 @@ def test_a_migration_that_fails_changes_nothing(open_store: Open) -> None:
         store.view().query("SELECT * FROM u")
 
 
+def test_a_migration_can_do_what_sql_alone_cannot_whole_or_not_at_all(open_store: Open) -> None:
+    first = open_store()
+    first.write_now(lambda tx: put(tx, 1))
+    first.close()
+
+    def spell(tx: Tx) -> None:
+        for row in tx.query("SELECT k FROM t"):
+            tx.execute("UPDATE t SET w = ? WHERE k = ?", (f"number {row['k']}", row["k"]))
+
+    def spell_wrongly(tx: Tx) -> None:
+        spell(tx)
+        raise ValueError("a bug")
+
+    with pytest.raises(ValueError, match="a bug"):
+        open_store((*SCHEMA, Migration("u/001", "ALTER TABLE t ADD COLUMN w TEXT;", spell_wrongly)))
+    store = open_store((*SCHEMA, Migration("u/001", "ALTER TABLE t ADD COLUMN w TEXT;", spell)))
+    assert store.view().query("SELECT k, w FROM t") == [{"k": 1, "w": "number 1"}]
+
+
 def test_commands_neither_create_nor_change_the_schema(open_store: Open) -> None:
     with pytest.raises(NotFoundError, match="retainer up"):
         open_store(owner=False)

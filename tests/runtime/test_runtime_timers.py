@@ -191,6 +191,26 @@ async def test_a_service_that_slept_and_whose_clock_was_set_back_reminds_once(ho
     assert house.terminal.texts == ["Reminder: tea"]
 
 
+async def test_a_clock_that_was_a_year_ahead_does_not_keep_a_schedule_waiting_for_a_year(house: House) -> None:
+    async def handler(ctx: Context, event: Event) -> None:
+        ctx.send(say(str(event.occurred_at.date())))
+
+    daily = Timer(lane="chat:terminal:local", name="news", agent="chat", cron="0 8 * * *", reply_to="terminal:local")
+    await house.store.write(lambda tx: set_timer(tx, daily, START))
+    await house.on(handler)
+    house.clock.advance(days=365)
+    house.runtime.wake()
+    await house.until(lambda: house.seen)
+    house.clock.advance(days=-365)
+    for _ in range(3):
+        house.clock.advance(days=1)
+        house.runtime.wake()
+        await asyncio.sleep(0.1)
+        await house.runtime.idle()
+    days = [(START + timedelta(days=days)).date() for days in (1, 2, 3)]
+    assert [event.occurred_at.date() for event in house.seen] == days, "tomorrow's was early, once; the others on time"
+
+
 @pytest.mark.parametrize(("cron", "zone"), [("nonsense", "UTC"), ("0 9 * * *", "Mars/Base"), ("* * * * * *", "UTC")])
 def test_a_bad_schedule_is_explained(cron: str, zone: str) -> None:
     with pytest.raises(InvalidInputError, match="five fields and a zone"):

@@ -61,6 +61,8 @@ class Migration:
 
     name: str
     sql: str
+    run: Callable[[Tx], None] | None = None
+    """What SQL alone does not say, after it and in the same transaction."""
 
 
 class Store(Protocol):

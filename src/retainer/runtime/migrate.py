@@ -11,7 +11,7 @@ from typing import Any
 
 from retainer.core.errors import InvalidInputError, NotFoundError
 from retainer.core.protocols import Migration
-from retainer.runtime.sqlite_session import damaged, storage_error
+from retainer.runtime.sqlite_session import SqliteTx, damaged, storage_error
 from retainer.runtime.store import NewerDatabaseError, StorageError
 
 _APPLIED = "CREATE TABLE IF NOT EXISTS migration (name TEXT PRIMARY KEY, applied_at REAL NOT NULL)"
@@ -142,6 +142,8 @@ def _migrate(connection: sqlite3.Connection, path: Path, todo: Sequence[Migratio
         for migration in todo:
             for statement in statements(migration.sql):
                 connection.execute(statement)
+            if migration.run is not None:
+                migration.run(SqliteTx(connection))
             connection.execute(
                 "INSERT INTO migration (name, applied_at) VALUES (?, ?)",
                 (migration.name, datetime.now(UTC).timestamp()),

@@ -29,6 +29,8 @@ _GATHER: Final = 0.02
 """Seconds in which wake-ups are gathered before the database is read."""
 _LONGEST: Final = 1.0
 """Longest sleep, in seconds: the clock may be set, and a machine may wake up."""
+_STEP: Final = 1.0
+"""Seconds by which a clock has to go back to count as set."""
 
 _AWAKE: Final = "event_seq > COALESCE((SELECT CAST(value AS BIGINT) FROM meta WHERE key = ?), -1)"
 """Not one of those that safe mode keeps silent; takes :data:`~retainer.runtime.safe_mode.SILENT`."""
@@ -179,6 +181,14 @@ def fire_due(tx: Tx, now: datetime) -> int:
     return fired
 
 
+def plan_again(tx: Tx, now: datetime) -> None:
+    """The clock was set back: what it was ahead does not keep a schedule waiting. No period fires a second time."""
+    for row in tx.query("SELECT lane, name, cron, zone, next_at FROM timer WHERE cron IS NOT NULL"):
+        at = to_epoch(next_time(row["cron"], row["zone"] or "UTC", now))
+        if at < row["next_at"]:
+            tx.execute("UPDATE timer SET next_at = ? WHERE lane = ? AND name = ?", (at, row["lane"], row["name"]))
+
+
 def _event(timer: Timer, at: datetime) -> NewEvent:
     return NewEvent(
         source="timer",
@@ -212,6 +222,8 @@ class TimerLoop:
         self._settle = settle
         self._woken = woken
         self._wake = asyncio.Event()
+        self._seen: datetime | None = None
+        """What the clock said last; ``None``: nothing yet, it may have been set while nobody looked."""
 
     def wake(self) -> None:
         """A timer may have been set or moved."""
@@ -222,6 +234,7 @@ class TimerLoop:
         while True:
             self._wake.clear()
             try:
+                await self._follow_clock()
                 row = self._store.view().one(_NEXT, (SILENT,))
                 next_at = row["next_at"] if row else None
                 if next_at is not None and next_at <= to_epoch(self._clock.now()):
@@ -233,6 +246,15 @@ class TimerLoop:
                 next_at = None
             await self._sleep(next_at)
 
+    async def _follow_clock(self) -> None:
+        now = self._clock.now()
+        if self._seen is None or self._set_back(now):
+            await self._store.write(lambda tx: plan_again(tx, now))
+        self._seen = now
+
+    def _set_back(self, now: datetime) -> bool:
+        return self._seen is not None and (self._seen - now).total_seconds() > _STEP
+
     async def _fire(self) -> None:
         def unit(tx: Tx) -> Woken:
             mark, now = last_seq(tx), self._clock.now()
@@ -242,7 +264,8 @@ class TimerLoop:
         self._woken(await self._store.write(unit))
 
     async def _sleep(self, next_at: float | None) -> None:
-        while not self._wake.is_set():
+        while not self._wake.is_set() and not self._set_back(self._clock.now()):
+            self._seen = self._clock.now()
             left = _LONGEST if next_at is None else min(_LONGEST, next_at - to_epoch(self._clock.now()))
             if left <= 0:
                 return

@@ -100,8 +100,9 @@ class Nightly:
         if self._retry_after is not None and now < self._retry_after:
             return False
         zone = self._settings.chat.zone()
-        newest = look(self._folder).made_at
-        return newest is None or newest < last_due(now, self._settings.backup.at, ZoneInfo(str(zone)))
+        due = last_due(now, self._settings.backup.at, ZoneInfo(str(zone)))
+        latest = now + timedelta(seconds=LOOK_S)  # one from the future was made while the clock was wrong
+        return not any(due <= backup.manifest.made_at <= latest for backup in backups(self._folder))
 
     async def run(self) -> None:
         """Until cancelled."""

@@ -56,6 +56,8 @@ def _applied(session: PostgresSession) -> set[str] | None:
 def _apply(session: PostgresSession, migration: Migration) -> None:
     for statement in statements(migration.sql):
         session.run(ddl(statement), ())
+    if migration.run is not None:
+        migration.run(session.tx())
     session.run(
         "INSERT INTO migration (name, applied_at) VALUES (?, ?)", (migration.name, datetime.now(UTC).timestamp())
     )
