@@ -155,6 +155,7 @@ class Run:
         self.service.start()
         for chat in self.traffic.chats:
             self.service.pair(self.server, chat)
+        self.service.await_prices()
         self.server.answer_late(LATENCY)
         for peer in self.peers:
             peer.start()
@@ -306,6 +307,7 @@ def long_settings(kills: int) -> dict[str, str]:
         "RETAINER_TRADING__REPLAY__SECONDS_PER_BAR": f"{max(0.25, 0.004 * kills):.3f}",
         "RETAINER_TRADING__CASH": "10000000",
         "RETAINER_TRADING__LIMITS__OPEN_ORDERS": "100",
+        "RETAINER_TRADING__LIMITS__ORDERS_PER_DAY": "100000",
     }
 
 
@@ -363,7 +365,9 @@ def run_search(options: argparse.Namespace, folder: Path) -> bool:
     print(f"  killed: {', '.join(f'{name} {count} times' for name, count in sorted(search.killed.items()))}")
     print(f"  points that a later conversation did not come to: {search.missed}")
     print_made(found, search.windows)
-    return table(found, share=SEARCH_SHARE)
+    if not search.killed:
+        print("  NOTHING WAS KILLED")
+    return table(found, share=SEARCH_SHARE) and bool(search.killed)
 
 
 def print_made(found: Findings, windows: Counter[str]) -> None:

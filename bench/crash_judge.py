@@ -28,7 +28,7 @@ DIRECT = {"sum", "month", "status"}
 ENDS = ("done", "not done", "unknown")
 """How an errand ends, as it is told."""
 CARDS = {"card", "errand card"}
-_ORDER = r"(buy|sell) (\d+) ([A-Z]+)"
+_ORDER = r"(buy|sell) ([\d,]+) ([A-Z]+)"
 _SHAPES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
     (kind, re.compile(pattern, re.IGNORECASE))
     for kind, pattern in (
@@ -57,7 +57,7 @@ _SHAPES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
         ("buzz", r"(It works)\."),
     )
 )
-_FILLED = re.compile(r"^Filled: (bought|sold) (\d+) ([A-Z]+) at", re.MULTILINE)
+_FILLED = re.compile(r"^Filled: (bought|sold) ([\d,]+) ([A-Z]+) at", re.MULTILINE)
 _MONEY = re.compile(
     r"From \$([\d,.]+) (?:at the close of|when it opened on) (.+) to \$([\d,.]+) at the close of (.+)\."
 )
@@ -114,7 +114,7 @@ def _shown(entry: Mapping[str, Any]) -> Shown:
 
 def _order(found: re.Match[str]) -> str:
     side = {"bought": "buy", "sold": "sell"}.get(found[1], found[1].lower())
-    return f"{side} {found[2]} {found[3]}"
+    return f"{side} {found[2].replace(',', '')} {found[3]}"
 
 
 # --- all three -------------------------------------------------------------------------------------------------------

@@ -256,6 +256,16 @@ class Service:
             stdin=subprocess.DEVNULL,
         )
 
+    def await_prices(self, patience: float = 60.0) -> None:
+        """Until the first bar is there; before it, every order is answered that there are no prices yet."""
+        ends = time.monotonic() + patience
+        while time.monotonic() < ends:
+            with reading(self.database) as database:
+                if database.execute("SELECT 1 FROM bar").fetchone() is not None:
+                    return
+            time.sleep(0.05)
+        raise RuntimeError(f"No prices in {patience:.0f} s:\n{self.tail()}")
+
     def tail(self) -> str:
         """The end of what it printed and logged, for a person who looks for the reason."""
         paths = (self._output, self.data / "logs" / "retainer.log")

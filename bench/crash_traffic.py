@@ -173,8 +173,8 @@ class Traffic:
 
     # --- answering cards ---------------------------------------------------------------------------------------------
     def _see(self, line: dict[str, Any], now: float) -> None:
-        for quantity, symbol in re.findall(r"Filled: bought (\d+) (\w+) at", line["text"]):
-            self._bought.append((symbol, int(quantity)))
+        for quantity, symbol in re.findall(r"Filled: bought ([\d,]+) (\w+) at", line["text"]):
+            self._bought.append((symbol, int(quantity.replace(",", ""))))
         rows = (line["buttons"] or {}).get("inline_keyboard") or []
         data = rows[0][0]["callback_data"] if rows else ""
         approval = data.partition(":")[2]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import sqlite3
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -34,7 +35,7 @@ from retainer.app.operations.retention import prune, prune_copies, to_keep
 from retainer.app.operations.settings import BackupSettings
 from retainer.app.store import migrations
 from retainer.core.clock import ManualClock
-from retainer.core.errors import InvalidInputError, NotFoundError
+from retainer.core.errors import InvalidInputError, NotFoundError, RetainerError
 from retainer.core.events import NewEvent
 from retainer.core.protocols import Tx
 from retainer.runtime.inbox import insert_event
@@ -274,6 +275,45 @@ async def test_a_backup_made_while_the_clock_was_ahead_does_not_count(settings: 
     assert nightly.due()
     assert await nightly.once("nightly") is not None
     assert not nightly.due()
+
+
+def test_two_backups_at_once_wait_for_each_other(settings: Settings) -> None:
+    whys = ("nightly", "manual", "before")
+    with ThreadPoolExecutor(len(whys)) as pool:
+        made = list(pool.map(lambda why: make(settings, why=why, now=NOW), whys))
+    assert all(verify(backup) == [] for backup in made)
+    assert {path.name for path in backup_folder(settings).iterdir()} == {backup.name for backup in made}
+
+
+@pytest.mark.parametrize(("number", "kind"), [(errno.EROFS, StorageError), (errno.EACCES, RetainerError)])
+def test_a_folder_that_cannot_be_written_is_worth_another_try_where_that_may_pass(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, kind: type[RetainerError]
+) -> None:
+    def refuses(**_: object) -> None:
+        raise OSError(number, "no")
+
+    monkeypatch.setattr("retainer.app.folder.tempfile.TemporaryFile", refuses)
+    with pytest.raises(RetainerError, match="cannot be written") as refused:
+        DataFolder(tmp_path).make()
+    assert type(refused.value) is kind
+
+
+def test_a_restore_without_room_is_told_in_words_and_changes_nothing(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backup = make(settings, why="manual", now=NOW)
+    folder = DataFolder(settings.data)
+    before = folder.database.read_bytes()
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as broken:
+        broken.setattr("retainer.app.operations.restore.shutil.copyfile", full)
+        with pytest.raises(StorageError, match="No space left on device"):
+            restore(folder, backup, SCHEMA, now=NOW)
+    assert folder.database.read_bytes() == before
+    restore(folder, backup, SCHEMA, now=NOW)
 
 
 async def test_a_backup_that_fails_is_told_and_tried_again_an_hour_later(settings: Settings) -> None:

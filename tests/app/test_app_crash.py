@@ -33,7 +33,7 @@ def test_four_kills_lose_nothing_and_double_nothing() -> None:
 
 def test_kills_at_chosen_requests_and_commits_lose_nothing_and_double_nothing() -> None:
     done = subprocess.run(
-        [sys.executable, str(HARNESS), "--search", "2", "--seed", "3"],
+        [sys.executable, str(HARNESS), "--search", "3", "--seed", "3"],
         capture_output=True,
         text=True,
         timeout=110,
@@ -65,6 +65,14 @@ def broken(found: Findings) -> dict[str, int]:
 def test_a_whole_conversation_is_found_whole(tmp_path: Path) -> None:
     said = [*asked("1 + 2", "3 + 4"), Said(42, "order", "buy 3 AAPL", "buy 3 AAPL", 0.0)]
     texts = ["1 + 2 = 3", "3 + 4 = 7", f"{CARD}\n\nApproved at 19:37.", "Accepted: buy 3 AAPL. It fills soon."]
+    assert broken(judged(tmp_path, texts, said, [Pressed(42, "hayn25nh", True, 0.0)])) == {}
+
+
+def test_an_order_of_thousands_is_the_one_that_was_asked_for(tmp_path: Path) -> None:
+    said = [Said(42, "order", "buy 1349 AAPL", "buy 1349 AAPL", 0.0)]
+    card = CARD.replace("3 AAPL", "1,349 AAPL")
+    assert card != CARD
+    texts = [f"{card}\n\nApproved at 19:37.", "Accepted: buy 1,349 AAPL. It fills soon."]
     assert broken(judged(tmp_path, texts, said, [Pressed(42, "hayn25nh", True, 0.0)])) == {}
 
 

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from retainer.core.errors import RetainerError
+from retainer.runtime.store import StorageError
+
+_PASSING: Final = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
+"""What may be over when a service is started again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +81,8 @@ class DataFolder:
             with tempfile.TemporaryFile(dir=self.root):
                 return self
         except OSError as error:
-            raise RetainerError(
+            kind = StorageError if error.errno in _PASSING else RetainerError
+            raise kind(
                 f"The data folder {self.root} cannot be written: {error.strerror or error}.",
                 hint="Set RETAINER_DATA to a folder of yours, or mend its permissions or free space on its disk.",
             ) from error

@@ -11,7 +11,8 @@ import json
 import os
 import shutil
 import sqlite3
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -129,14 +130,15 @@ def make(settings: Settings, *, why: str, now: datetime) -> Backup:
     part = target / f"{_PART}{name}"
     try:
         target.mkdir(parents=True, exist_ok=True, mode=0o700)
-        _sweep(target)
-        _room(source.database, target)
-        part.mkdir(mode=0o700)
-        _copy_database(source.database, part / DATABASE)
-        _copy_files(source, part, secrets=settings.backup.secrets)
-        manifest = _describe(part, name=name, why=why, now=now)
-        _write(part / MANIFEST, json.dumps(manifest.to_json(), indent=1, sort_keys=True).encode())
-        _publish(part, target / name)
+        with _alone(target):
+            _sweep(target)
+            _room(source.database, target)
+            part.mkdir(mode=0o700)
+            _copy_database(source.database, part / DATABASE)
+            _copy_files(source, part, secrets=settings.backup.secrets)
+            manifest = _describe(part, name=name, why=why, now=now)
+            _write(part / MANIFEST, json.dumps(manifest.to_json(), indent=1, sort_keys=True).encode())
+            _publish(part, target / name)
     except OSError as error:
         raise StorageError(
             f"The backup could not be written to {target}: {error.strerror or error}.",
@@ -145,6 +147,20 @@ def make(settings: Settings, *, why: str, now: datetime) -> Backup:
     finally:
         shutil.rmtree(part, ignore_errors=True)
     return Backup(target / name, manifest)
+
+
+@contextmanager
+def _alone(target: Path) -> Iterator[None]:
+    """One backup at a time: the nightly one and one by hand wait for each other, where the disk can lock folders."""
+    import fcntl
+
+    descriptor = os.open(target, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _sweep(target: Path) -> None:

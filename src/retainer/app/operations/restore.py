@@ -80,25 +80,34 @@ def restore(folder: DataFolder, backup: Backup, schema: Sequence[Migration], *, 
     folder.make()
     lock = FolderLock.acquire(folder.root)
     try:
-        finish_restore(folder)
-        problems = verify(backup)
-        if problems:
-            raise StorageError(
-                f"The backup {backup.name} is not whole: {'; '.join(problems[:3])}. Nothing was changed.",
-                hint="Choose another one: retainer backup --list",
-            )
-        staging = folder.root / _STAGING
-        shutil.rmtree(staging, ignore_errors=True)
-        staging.mkdir(mode=0o700)
-        _stage(staging / DATABASE, folder, backup, schema, now)
-        aside = folder.root / f"{ASIDE}{now.astimezone(UTC):%Y%m%dT%H%M%SZ}"
-        write_json(folder.root / MARKER, {"aside": aside.name, "backup": backup.name}, durable=True)
-        sync_folder(folder.root)
-        had = folder.database.exists()
-        finish_restore(folder)
-        _files(folder, backup)
+        return _restore(folder, backup, schema, now)
+    except OSError as error:
+        raise StorageError(
+            f"The backup could not be put into {folder.root}: {error.strerror or error}.",
+            hint="Free some space or mend its permissions, then restore again; an exchange that was begun goes on.",
+        ) from error
     finally:
         lock.release()
+
+
+def _restore(folder: DataFolder, backup: Backup, schema: Sequence[Migration], now: datetime) -> Restored:
+    finish_restore(folder)
+    problems = verify(backup)
+    if problems:
+        raise StorageError(
+            f"The backup {backup.name} is not whole: {'; '.join(problems[:3])}. Nothing was changed.",
+            hint="Choose another one: retainer backup --list",
+        )
+    staging = folder.root / _STAGING
+    shutil.rmtree(staging, ignore_errors=True)
+    staging.mkdir(mode=0o700)
+    _stage(staging / DATABASE, folder, backup, schema, now)
+    _files(folder, backup)  # before the exchange, which the next start finishes by itself
+    aside = folder.root / f"{ASIDE}{now.astimezone(UTC):%Y%m%dT%H%M%SZ}"
+    write_json(folder.root / MARKER, {"aside": aside.name, "backup": backup.name}, durable=True)
+    sync_folder(folder.root)
+    had = folder.database.exists()
+    finish_restore(folder)
     return Restored(backup=backup.name, aside=aside if had else None)
 
 
