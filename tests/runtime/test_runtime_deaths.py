@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+import structlog
 from tests.runtime.conftest import QUICK, House, message, say
 
 from retainer.core.events import Event
@@ -125,3 +126,24 @@ async def test_a_trace_leads_to_the_outside_fact_through_events_and_effects(hous
     view = house.store.view()
     assert [root_of(view, seq) for seq in (1, 2, 3, 4, 99)] == [1, 1, 1, 4, 99]
     assert [cause_number(cause) for cause in ("event:7", "e8:reply", "nothing", None)] == [7, 8, None, None]
+
+
+async def test_an_event_has_one_trace_before_and_after_its_service_died(house: House) -> None:
+    traces: list[object] = []
+
+    async def dies_once(ctx: Context, event: Event) -> None:
+        if event.seq == 1:
+            return
+        traces.append(structlog.contextvars.get_contextvars()["trace"])
+        if len(traces) == 1:
+            await asyncio.Event().wait()
+        ctx.send(say("answer"))
+
+    await house.on(dies_once)
+    await house.runtime.receive(message("root"))
+    await house.runtime.receive(message("what it led to", 2, cause="event:1"))
+    await house.until(lambda: traces)
+    await die(house)
+    await start_again(house, dies_once)
+    await house.runtime.idle()
+    assert traces == ["e1", "e1"]
