@@ -272,6 +272,32 @@ class TestRecheck:
         store.write_now(lambda tx: revoke(tx, now, channel="telegram", stable_id="7"))
         assert guard.recheck(store.view(), effect, now).decision is Decision.DENY
 
+    def test_a_yes_dies_with_the_device_that_gave_it(
+        self, store: SqliteStore, guard: SafetyGuard, phone: Principal, order: Order, put: Put, now: datetime
+    ) -> None:
+        """The owner still has the terminal; whoever held the stolen phone has nothing."""
+        effect = self.approved(store, guard, phone, put(order()), now)
+        assert guard.recheck(store.view(), effect, now).decision is Decision.ALLOW
+        store.write_now(lambda tx: revoke(tx, now, channel="telegram", stable_id="42"))
+        assert guard.recheck(store.view(), effect, now).decision is Decision.DENY
+
+    def test_taps_that_together_exceed_the_day_are_not_enough(
+        self, store: SqliteStore, owner: Principal, phone: Principal, order: Order, put: Put, now: datetime
+    ) -> None:
+        guard = SafetyGuard()
+        sign(store, owner, now, account="live", daily_cap=Decimal(1000), order_cap=Decimal(950))
+        asked = [put(order(name=f"o{number}", account="live", notional="900.00"), asked=True) for number in range(3)]
+        cards = [
+            store.write_now(lambda tx, e=effect: guard.ask(tx, e, PERSON, Verdict(Decision.ASK, "", "tap"), now))  # type: ignore[misc]  # bound default
+            for effect in asked
+        ]
+        answers = [
+            store.write_now(lambda tx, c=card: guard.approvals.answer(tx, c.approval_id, True, phone, None, now))  # type: ignore[misc]  # bound default
+            for card in cards
+        ]
+        assert [answer.result for answer in answers] == ["approved", "refused", "refused"]
+        assert "ask for it again" in answers[1].text
+
     def test_nothing_is_said_to_a_revoked_device(
         self, store: SqliteStore, guard: SafetyGuard, phone: Principal, put: Put, now: datetime
     ) -> None:

@@ -54,6 +54,33 @@ def said(guard: SafetyProtocols, tool: str, args: dict[str, Any]) -> str:
     return f"{verdict.decision.value} {verdict.level}".strip()
 
 
+def test_what_needs_an_authenticator_is_not_confirmed_by_digits_of_the_call(guard: SafetyProtocols) -> None:
+    turn, args = guard.begin("hello", "owner", "terminal"), {"new": "hunter2hunter2"}
+    assert said(guard, "password", args) == "ask totp"
+    assert not turn.approved("password", args, turn.code("password", args))
+    assert said(guard, "password", args) == "ask totp"
+    assert turn.approved("password", args)  # whoever calls it has looked at the authenticator
+
+
+def test_a_model_cannot_pass_a_payment_off_as_a_cancellation(guard: SafetyProtocols) -> None:
+    words = {"to": "eve", "amount": 500, "action": "cancel", "increases_exposure": False}
+    assert said(begun(guard, "hello"), "pay", words).startswith("ask")
+
+
+@pytest.mark.parametrize(
+    ("text", "value", "holds"),
+    [
+        ("mail bob@example.co please", "bob@example.co", True),
+        ("mail bob@example.co.", "bob@example.co", True),
+        ("mail bob@example.co.uk", "bob@example.co", False),
+        ("mail first.last@x.org", "last@x.org", False),
+        ("mail last@x.org, soon", "last@x.org", True),
+    ],
+)
+def test_an_address_is_held_whole_or_not_at_all(text: str, value: str, holds: bool) -> None:
+    assert Words(text, today=NOW.date()).hold(value) is holds
+
+
 class TestCleanTurn:
     """Before anything untrusted was read."""
 

@@ -26,7 +26,10 @@ async def read_capability(
     async def call() -> dict[str, Json]:
         return answer_to_json(await run(ctx.view, parsed))
 
-    recorded = await ctx.step(step, call, input_digest=digest([capability.name, dict(args)]), label=capability.label)
+    def read(answer: Mapping[str, Json]) -> Label:
+        return capability.label.join(answer_from_json(answer).label)
+
+    recorded = await ctx.step(step, call, input_digest=digest([capability.name, dict(args)]), label=read)
     return answer_from_json(recorded)
 
 

@@ -108,12 +108,17 @@ class Context(Protocol):
         ...
 
     async def step(
-        self, name: str, fn: Callable[[], Awaitable[T]], *, input_digest: str = "", label: Label | None = None
+        self,
+        name: str,
+        fn: Callable[[], Awaitable[T]],
+        *,
+        input_digest: str = "",
+        label: Label | Callable[[T], Label] | None = None,
     ) -> T:
         """Run ``fn`` once and record its JSON result; on re-entry return the record.
 
         ``input_digest`` guards against changed code: a recorded step whose digest differs parks the event.
-        ``label`` joins the turn's label: the step read something of that trust.
+        ``label`` joins the turn's label: the step read something of that trust (or gives it for the recorded result).
         """
         ...
 

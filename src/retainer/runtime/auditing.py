@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import TypeAlias
 
 from retainer.core.protocols import Guard, Tx
+from retainer.core.values import digest
 from retainer.runtime import bodies
 
 _KINDS = {
@@ -72,7 +73,7 @@ def _audit_effects(tx: Tx, guard: Guard, now: datetime, woken: Woken) -> None:
                 "tool": row["tool"],
                 "class": row["effect_class"],
                 "agent": row["agent"],
-                "reason": row["reason"],
+                "reason": _digest(row["reason"]),
                 "body": row["args_id"],
                 "digest": "" if row["bytes"] is None else bodies.salted(row["salt"], row["bytes"]),
             }
@@ -84,6 +85,11 @@ def _audit_effects(tx: Tx, guard: Guard, now: datetime, woken: Woken) -> None:
 
 def _audit_controls(tx: Tx, guard: Guard, now: datetime) -> None:
     for row in tx.query("SELECT id, state, by, reason FROM control WHERE audited = 0 ORDER BY id"):
-        data = {"state": row["state"], "by": row["by"], "reason": row["reason"]}
+        data = {"state": row["state"], "by": row["by"], "reason": _digest(row["reason"])}
         guard.record(tx, "control", "control", f"control:{row['id']}", data, now)
         tx.execute("UPDATE control SET audited = 1 WHERE id = ?", (row["id"],))
+
+
+def _digest(words: str) -> str:
+    """Reasons may hold names and quotations, which an audit could never forget."""
+    return digest(words) if words else ""

@@ -287,17 +287,18 @@ class Carrier:
             result=result,
             reason=reason,
             ref=_ref(effect, result),
-            result_label=self._result_label(effect, state),
+            result_label=self.label_of(effect, state),
         )
         if state is ended.state is EffectState.UNKNOWN:
             self._tell_owner(tx, ended, now)
         return ended
 
-    def _result_label(self, effect: StoredEffect, state: EffectState) -> Label | None:
-        """What came from outside taints the turn, unless the adapter says that its source is one of ours."""
-        if effect.effect_class is not EffectClass.FETCH or state is not EffectState.DONE:
+    def label_of(self, effect: StoredEffect, state: EffectState) -> Label | None:
+        """The label of a result: what its adapter declares; what came from outside is untrusted if it declares none."""
+        if state is not EffectState.DONE:
             return None
-        label: Label = getattr(self._outbox.adapters.get(effect.tool), "label", UNTRUSTED)
+        outside = UNTRUSTED if effect.effect_class is EffectClass.FETCH else None
+        label: Label | None = getattr(self._outbox.adapters.get(effect.tool), "label", outside)
         return label
 
     def _tell_owner(self, tx: Tx, effect: StoredEffect, now: datetime) -> None:

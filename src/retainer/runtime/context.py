@@ -15,7 +15,7 @@ from retainer.core.clock import utc
 from retainer.core.effects import Effect, EffectClass, EffectState, Outcome, StoredEffect, Turn
 from retainer.core.errors import InvalidInputError, RefusedError, RetainerError
 from retainer.core.events import NewEvent
-from retainer.core.labels import UNTRUSTED, Label, Trust
+from retainer.core.labels import Label, Trust
 from retainer.core.protocols import Store, Tx, View
 from retainer.core.replies import split_address
 from retainer.core.values import Json
@@ -108,7 +108,12 @@ class TurnContext:
 
     # --- steps -------------------------------------------------------------------------------------------------------
     async def step(
-        self, name: str, fn: Callable[[], Awaitable[T]], *, input_digest: str = "", label: Label | None = None
+        self,
+        name: str,
+        fn: Callable[[], Awaitable[T]],
+        *,
+        input_digest: str = "",
+        label: Label | Callable[[T], Label] | None = None,
     ) -> T:
         self._check_parked()
         self._take_name("step", name)
@@ -120,15 +125,16 @@ class TurnContext:
         await self._carrier.confirm()
         text = bodies.encode(await fn())
         value = json.loads(text)
+        read = label(value) if callable(label) else label
 
         def unit(tx: Tx, now: datetime) -> None:
             self._flush_commits(tx, now)
-            record_step(tx, self.event.seq, name, text, now, self._journal.rows, input_digest, label)
+            record_step(tx, self.event.seq, name, text, now, self._journal.rows, input_digest, read)
             self._journal.rows += 1
 
         await self._carrier.record(unit)
-        if label is not None:
-            self._journal.label = self._journal.label.join(label)
+        if read is not None:
+            self._journal.label = self._journal.label.join(read)
         return cast("T", value)
 
     def commit(self, effect: Effect) -> None:
@@ -194,8 +200,8 @@ class TurnContext:
         return ended
 
     def _outcome(self, ended: StoredEffect) -> Outcome:
-        if ended.effect_class is EffectClass.FETCH and ended.state is EffectState.DONE:
-            label: Label = getattr(self._outbox.adapters.get(ended.tool), "label", UNTRUSTED)
+        label = self._carrier.label_of(ended, ended.state)
+        if label is not None:
             self._journal.label = self._journal.label.join(label)
         return Outcome(ended.state, ended.result, ended.reason)
 
@@ -267,6 +273,8 @@ class TurnContext:
                 "An agent cannot put market data into a lane: strategies' own orders rest on it.",
                 hint="Add a feed; its events come in through the runtime.",
             )
+        if event.kind == "command":
+            raise RefusedError("A command is what a person says or presses; no agent can say one for them.")
         self._events.append(event)
 
     def apply(self, unit: Callable[[Tx], Sequence[Effect] | None]) -> None:

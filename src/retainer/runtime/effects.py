@@ -321,7 +321,7 @@ def end(
     was_asked = bool(row["was_asked"])
     if row["held"] != 1 and _tells(effect, was_asked=was_asked):  # nobody waits for it: its outcome is an event
         stored = by_key(tx, effect.key)  # not as it was remembered: its words may have been erased meanwhile
-        _tell_outcome(tx, stored, was_asked=was_asked, now=now)
+        _tell_outcome(tx, stored, was_asked=was_asked, now=now, result_label=result_label)
         return stored
     return replace(
         effect,
@@ -344,7 +344,9 @@ def _tells(effect: Effect, *, was_asked: bool) -> bool:
     return was_asked or effect.effect_class is EffectClass.MONEY or bool(effect.reply_to)
 
 
-def _tell_outcome(tx: Tx, effect: StoredEffect, *, was_asked: bool, now: datetime) -> None:
+def _tell_outcome(
+    tx: Tx, effect: StoredEffect, *, was_asked: bool, now: datetime, result_label: Label | None = None
+) -> None:
     """Insert the ``outcome`` event of an effect that has one."""
     if not _tells(effect, was_asked=was_asked):
         return
@@ -365,7 +367,7 @@ def _tell_outcome(tx: Tx, effect: StoredEffect, *, was_asked: bool, now: datetim
             "summary": effect.summary,
         },
         sender=origin["sender"] if origin else None,
-        label=TRUSTED.join(effect.label),
+        label=TRUSTED.join(effect.label).join(result_label or TRUSTED),
         cause=effect.key,
         reply_to=effect.reply_to,
         occurred_at=now,

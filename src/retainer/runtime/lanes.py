@@ -20,6 +20,7 @@ from retainer.core.clock import to_epoch
 from retainer.core.errors import NotFoundError
 from retainer.core.events import Event
 from retainer.core.protocols import Agent, Store, Tx
+from retainer.core.values import digest
 from retainer.runtime.carrier import Carrier, Started
 from retainer.runtime.context import TurnContext
 from retainer.runtime.deliver import Deliverer
@@ -319,7 +320,7 @@ class Lanes:
 
     def _end(self, tx: Tx, event: Event, state: str, detail: str, words: str, now: datetime) -> None:
         end_event(tx, event.seq, state, to_epoch(now), detail)
-        self._outbox.guard.record(tx, event.lane, f"event.{state}", event.name, {"reason": words}, now)
+        self._outbox.guard.record(tx, event.lane, f"event.{state}", event.name, {"reason": digest(words)}, now)
         told = "I could not handle that" if state == "dead" else "I stopped before doing anything twice"
         text = f"{told}: {words.rstrip('. ')}; `explain {event.seq}` has the details."
         self._outbox.notice(tx, event, state, text, now)

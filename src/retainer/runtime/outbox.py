@@ -11,7 +11,7 @@ from retainer.core.clock import Clock
 from retainer.core.effects import Decision, Effect, EffectState, RepeatClass, StoredEffect, Turn, Verdict
 from retainer.core.errors import RetainerError
 from retainer.core.events import Event
-from retainer.core.labels import TRUSTED
+from retainer.core.labels import TRUSTED, Trust
 from retainer.core.protocols import Guard, OutgoingMessage, Tx
 from retainer.core.replies import reply_effect, split_address
 from retainer.runtime import effects
@@ -40,8 +40,13 @@ class Outbox:
 
     def verdict(self, tx: Tx, effect: Effect, turn: Turn, now: datetime) -> Verdict:
         """The guard's answer, after what the runtime itself enforces."""
-        if effect.tool not in self.adapters:
+        adapter = self.adapters.get(effect.tool)
+        if adapter is None:
             return Verdict(Decision.DENY, f"Nothing here can do {effect.tool}.")
+        power = getattr(adapter, "effect_class", effect.effect_class)
+        if power is not effect.effect_class:
+            words = f"{effect.tool} is of class {power.value}; this effect says {effect.effect_class.value}."
+            return Verdict(Decision.DENY, words)
         if reason := effects.blocked(tx, effect):
             return Verdict(Decision.DENY, reason)
         return self.guard.check(tx, effect, turn, now)
@@ -57,6 +62,8 @@ class Outbox:
         known = tx.one("SELECT held FROM effect WHERE key = ?", (key,))
         if known is not None and not known["held"]:
             return effects.by_key(tx, key)
+        if turn.label.trust is Trust.UNTRUSTED:  # its words may be those that were read: so is what comes of it
+            effect = replace(effect, label=effect.label.join(turn.label))
         verdict = self.verdict(tx, effect, turn, now)
         state = _STATES[verdict.decision]
         reason = "" if verdict.decision is Decision.ALLOW else verdict.reason
@@ -88,7 +95,8 @@ class Outbox:
         card = self.guard.ask(tx, stored, turn, verdict, now)
         tx.execute("UPDATE effect SET approval_id = ? WHERE key = ?", (card.approval_id, stored.key))
         message = OutgoingMessage(text=card.text, buttons=card.buttons)
-        self._place_own(tx, reply_effect(card.address, message, name=f"{stored.name}:card"), event, now)
+        told = replace(reply_effect(card.address, message, name=f"{stored.name}:card"), label=stored.label)
+        self._place_own(tx, told, event, now)
         channel, chat_id = split_address(card.address)
         body = {"command": "expire", "approval": card.approval_id, "text": "", "channel": channel, "chat_id": chat_id}
         timer = Timer(

@@ -63,6 +63,8 @@ class Approval:
     expires_at: datetime
     answered_by: str | None
     answered_at: datetime | None
+    answered_on: str | None = None
+    """Channel of the device that answered."""
 
 
 def code_of(effect_digest: str) -> str:
@@ -117,6 +119,7 @@ def _approval(row: Row) -> Approval:
         expires_at=from_epoch(row["expires_at"]),
         answered_by=row["answered_by"],
         answered_at=None if answered is None else from_epoch(answered),
+        answered_on=row["answered_on"],
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 
+from retainer.core.clock import to_epoch
 from retainer.core.effects import (
     Decision,
     Effect,
@@ -23,7 +24,7 @@ from retainer.safety import approvals as requests
 from retainer.safety import audit, mandate, policy
 from retainer.safety.approvals import Approval, Approvals
 from retainer.safety.facts import EquityOf, account_of, gather, is_live, orders_lately, revoked_address
-from retainer.safety.identity import covers, devices, known
+from retainer.safety.identity import Device, covers, devices, known
 from retainer.safety.limits import Limits
 
 _ALLOW = Verdict(Decision.ALLOW)
@@ -79,7 +80,7 @@ class SafetyGuard:
         row = view.one("SELECT digest FROM approval WHERE id = ?", (approval.id,))
         if row is None or row["digest"] != effect.digest:
             return _deny("It is not the call that was approved.")
-        if not any(covers(d.scope, approval.scope) for d in devices(view, approval.answered_by or "")):
+        if not any(_gave(device, approval) for device in devices(view, approval.answered_by or "")):
             return _deny("Whoever approved it may not approve any more.")
         live = effect.effect_class is EffectClass.MONEY and is_live(account_of(effect))
         window = self.limits.live_send_seconds if live else self.limits.send_seconds
@@ -94,9 +95,19 @@ class SafetyGuard:
         held = policy.controlled(effect, read_control(view).state)
         if held:
             return _deny(held)
-        minute, day, _ = orders_lately(view, effect, now, own=False, limits=self.limits)
+        minute, day, spent = orders_lately(view, effect, now, own=False, limits=self.limits)
         crowded = policy.rate_reason(policy.Facts(orders_minute=minute, orders_day=day, limits=self.limits), own=False)
-        return _deny(crowded) if crowded else _ALLOW
+        if crowded:
+            return _deny(crowded)
+        account = account_of(effect)
+        approval = requests.for_effect(view, effect.key)
+        if approval is not None and approval.level == "tap" and is_live(account):
+            equity = None if self._equity is None else self._equity(view, account)
+            facts = policy.Facts(spent_today=spent, equity=equity, limits=self.limits)
+            signed = next(iter(mandate.in_force(view, now, account=account)), None)
+            if signed is None or policy.cap_reason(effect, facts, signed):
+                return _deny("With what was approved since it was asked, a tap is not enough; ask for it again.")
+        return _ALLOW
 
     # --- asking -----------------------------------------------------------------------------------------------------
     def ask(self, tx: Tx, effect: StoredEffect, turn: Turn, verdict: Verdict, now: datetime) -> Card:
@@ -125,6 +136,13 @@ class SafetyGuard:
     def record(self, tx: Tx, lane: str, kind: str, ref: str, data: Mapping[str, Json], now: datetime) -> None:
         """Append to the audit chain of ``lane``."""
         audit.append(tx, lane, kind, ref, data, now)
+
+
+def _gave(device: Device, approval: Approval) -> bool:
+    """Whether a yes can have come from this device: it dies with the one that gave it."""
+    then = approval.answered_at is not None and device.paired_at <= to_epoch(approval.answered_at)
+    same = approval.answered_on is None or device.channel == approval.answered_on
+    return then and same and covers(device.scope, approval.scope)
 
 
 def _deny(reason: str) -> Verdict:

@@ -205,7 +205,7 @@ def rate_reason(facts: Facts, *, own: bool) -> str:
 def _order_ask(effect: Effect, facts: Facts, reason: str) -> Verdict:
     if not facts.live:
         return _ask(reason)
-    inside = facts.mandate is not None and not _cap_reason(effect, facts, facts.mandate)
+    inside = facts.mandate is not None and not cap_reason(effect, facts, facts.mandate)
     return _ask(reason, "tap" if inside else "code")
 
 
@@ -220,10 +220,11 @@ def mandate_reason(effect: Effect, facts: Facts) -> str:
         return f"{symbol} is not in the mandate."
     if args.get("side") not in {"buy", "sell"} or positive(args.get("quantity")) is None:
         return "The order's side or quantity is not valid."
-    return _cap_reason(effect, facts, mandate)
+    return cap_reason(effect, facts, mandate)
 
 
-def _cap_reason(effect: Effect, facts: Facts, mandate: Mandate) -> str:
+def cap_reason(effect: Effect, facts: Facts, mandate: Mandate) -> str:
+    """Why an order lies outside the caps of a mandate; empty when it lies inside."""
     cost = positive(effect.args.get("notional"))
     if cost is None:
         return "The order's cost is not a valid number."

@@ -20,6 +20,8 @@ from retainer.core.errors import InvalidInputError, RefusedError
 MAX_SQL = 10_000
 MAX_VALUE = 1_000_000
 """Bytes of one value, also of one in the middle of a computation."""
+MAX_PATTERN = 100
+"""Bytes of a pattern for LIKE and GLOB: one match is one step, which nothing interrupts."""
 MAX_ANSWER = 10_000_000
 """Bytes of texts in an answer."""
 MAX_COLUMNS = 100
@@ -65,6 +67,7 @@ def read_sql(
         connection.execute("PRAGMA trusted_schema = OFF")
         connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_VALUE)
         connection.setlimit(sqlite3.SQLITE_LIMIT_COLUMN, MAX_COLUMNS)
+        connection.setlimit(sqlite3.SQLITE_LIMIT_LIKE_PATTERN_LENGTH, MAX_PATTERN)
         with _authorised(connection, tables) as refused:
             _compile(connection, sql, refused)
             deadline = time.monotonic() + seconds

@@ -126,7 +126,8 @@ class GuardedTurn:
         """The owner said yes to exactly this call: the next :meth:`check` of it allows it, once.
 
         ``code`` is what the owner typed; then the guard compares it with the code of the call wherever more than a
-        tap is demanded (an empty text is a tap). ``None``: whoever calls this has seen to the ``level`` itself.
+        tap is demanded (an empty text is a tap); for what needs an authenticator (``level`` totp) no such code
+        counts. ``None``: whoever calls this has seen to the ``level`` itself.
         Returns whether the yes counts.
         """
         line = self._tools.get(tool)
@@ -136,7 +137,7 @@ class GuardedTurn:
         verdict = self._decide(effect, line)
         if verdict.decision is not Decision.ASK:
             return False
-        typed = code is None or verdict.level == "tap" or _is_code(code, effect)
+        typed = code is None or verdict.level == "tap" or (verdict.level == "code" and _is_code(code, effect))
         if typed:
             self._approved.add(effect.digest)
         return typed
@@ -187,6 +188,9 @@ class GuardedTurn:
         if self._tainted and self._committed(effect):
             turn = replace(turn, commitments=frozenset({effect.digest}))
         verdict = policy.check(effect, turn, facts)
+        if verdict.decision is Decision.ALLOW and effect.effect_class is EffectClass.MONEY:
+            # Only a strategy's orders and cancellations pass unasked, and here a model says which this is.
+            return Verdict(Decision.ASK, "An order: every order of a person or an agent needs a yes.", "code")
         if verdict.decision is Decision.ALLOW and self._leaks(effect):
             return Verdict(Decision.ASK, "Private records were read before it, and you did not ask for this.", "tap")
         if verdict.level == "tap" and self._to_others(effect, line):

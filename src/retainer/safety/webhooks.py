@@ -19,7 +19,7 @@ from retainer.core.protocols import Tx
 
 WINDOW = timedelta(minutes=5)
 """How old, or how far ahead, a stated sending time may be."""
-KEEP = timedelta(days=7)
+KEEP = timedelta(days=400)
 """How long ids are remembered: longer than any provider retries."""
 
 

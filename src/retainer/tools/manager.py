@@ -12,7 +12,7 @@ from retainer.core.capabilities import Answer, Capability
 from retainer.core.clock import Clock, SystemClock
 from retainer.core.effects import Effect, EffectClass, Permit, RepeatClass, StoredEffect
 from retainer.core.errors import InvalidInputError, NotFoundError, RefusedError
-from retainer.core.labels import OWNER, Label
+from retainer.core.labels import OWNER, TRUSTED, Label
 from retainer.core.protocols import Row, View
 from retainer.core.values import Json
 from retainer.tools.builtin import builtin_tools
@@ -168,6 +168,10 @@ class ToolAdapter:
     def __init__(self, manager: ToolManager, name: str) -> None:
         self._manager = manager
         self._name = name
+        found = manager.get(name)
+        self.effect_class = found.effect_class
+        if found.label != TRUSTED:
+            self.label = found.label
 
     async def execute(self, effect: StoredEffect, permit: Permit) -> Json:
         """Call the tool; its text and data are the result."""

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any, Protocol, cast
 
 from retainer.chat.bridges.text import split_message
-from retainer.core.effects import EffectState, Permit, RepeatClass, StoredEffect
+from retainer.core.effects import EffectClass, EffectState, Permit, RepeatClass, StoredEffect
 from retainer.core.errors import RefusedError, RejectedError
 from retainer.core.protocols import Bridge, OutgoingMessage, Store, Tx, View
 from retainer.core.values import Json
@@ -34,6 +34,16 @@ class Finding(Protocol):
         ...
 
 
+def _demand(effect: StoredEffect, permit: Permit) -> str:
+    """The chat that a permitted message goes to: the one that was checked, and no other."""
+    if not permit.covers(effect):
+        raise RefusedError("The permit is for another message.")
+    chat_id = _chat_id(effect.args)
+    if effect.queue != f"{effect.tool.removesuffix('.reply')}:{chat_id}":
+        raise RejectedError("The message names another chat than the one that was checked.")
+    return chat_id
+
+
 class ReplyAdapter:
     """Carries out ``<channel>.reply`` through its bridge.
 
@@ -45,14 +55,14 @@ class ReplyAdapter:
         self._bridge = bridge
         self._store = store
         self.repeat = bridge.repeat
+        self.effect_class = EffectClass.COMMUNICATE
         self._opening: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
         self._taken: OrderedDict[str, None] = OrderedDict()
 
     async def execute(self, effect: StoredEffect, permit: Permit) -> Json:
         """Deliver; the result's ``ref`` names the first message."""
-        if not permit.covers(effect):
-            raise RefusedError("The permit is for another message.")
-        message, chat_id = OutgoingMessage.from_args(effect.args), _chat_id(effect.args)
+        chat_id = _demand(effect, permit)
+        message = OutgoingMessage.from_args(effect.args)
         limit: int | None = getattr(self._bridge, "max_units", None)
         if self.repeat is RepeatClass.EDITABLE:
             return {"ref": await self._by_placeholder(effect, chat_id, message, limit, permit)}
@@ -64,14 +74,12 @@ class ReplyAdapter:
 
     async def open(self, effect: StoredEffect, permit: Permit) -> str:
         """A sign of life where the reply will stand."""
-        if not permit.covers(effect):
-            raise RefusedError("The permit is for another message.")
+        _demand(effect, permit)
         return await self._open(effect, permit, again=False)
 
     async def reopen(self, effect: StoredEffect, permit: Permit) -> str:
         """:meth:`open` when an earlier try may have shown it: the lost placeholder if it is found, else a new one."""
-        if not permit.covers(effect):
-            raise RefusedError("The permit is for another message.")
+        _demand(effect, permit)
         return await self._open(effect, permit, again=True)
 
     async def update(self, effect: StoredEffect, args: Mapping[str, Json]) -> None:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, cast
 
-from retainer.core.effects import Permit, RepeatClass, StoredEffect
+from retainer.core.effects import EffectClass, Permit, RepeatClass, StoredEffect
 from retainer.core.errors import InvalidInputError, RefusedError, RejectedError
 from retainer.core.protocols import Tx
 from retainer.core.values import Json
@@ -33,6 +33,7 @@ class PaperBroker:
     """
 
     repeat = RepeatClass.ENFORCED
+    effect_class = EffectClass.MONEY
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits

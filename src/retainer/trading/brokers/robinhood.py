@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from retainer.core.clock import Clock, SystemClock, utc
-from retainer.core.effects import Effect, Permit, RepeatClass, StoredEffect
+from retainer.core.effects import Effect, EffectClass, Permit, RepeatClass, StoredEffect
 from retainer.core.errors import InvalidInputError, NotFoundError, NotSentError, RefusedError, RejectedError
 from retainer.core.values import Json, digest
 from retainer.trading.brokers.mcp import MOST_PAGES, AmbiguousError, McpClient, RemoteTool, demand, endless
@@ -82,6 +82,7 @@ class RobinhoodAPI:
     """
 
     repeat = RepeatClass.ENFORCED
+    effect_class = EffectClass.MONEY
 
     def __init__(
         self,
