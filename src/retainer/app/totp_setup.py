@@ -64,7 +64,9 @@ def run_totp(
     for _ in range(TRIES):
         if _typed(settings, fresh, read, clock, "Type the six digits that it shows now: "):
             secrets.store(HANDLE, fresh)
-            sys.stdout.write("Set up. Changes of limits, mandates and arming now ask for its code.\n")
+            sys.stdout.write(
+                "Set up. Whatever an agent wants to change of limits, mandates or people now asks for its code.\n"
+            )
             return 0
         sys.stdout.write("That is not the code; check the phone's clock and wait for the next one.\n")
     raise RefusedError("It was not set up; nothing changed.", hint="Run: retainer totp")

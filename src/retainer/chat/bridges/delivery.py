@@ -14,6 +14,7 @@ from retainer.core.effects import EffectClass, EffectState, Permit, RepeatClass,
 from retainer.core.errors import RefusedError, RejectedError
 from retainer.core.protocols import Bridge, OutgoingMessage, Store, Tx, View
 from retainer.core.values import Json
+from retainer.safety.redact import default_redactor
 
 PICTURE_ONLY = "Here is the picture."
 _REMEMBERED = 500
@@ -63,6 +64,7 @@ class ReplyAdapter:
         """Deliver; the result's ``ref`` names the first message."""
         chat_id = _demand(effect, permit)
         message = OutgoingMessage.from_args(effect.args)
+        message = replace(message, text=default_redactor().clean_known(message.text))
         limit: int | None = getattr(self._bridge, "max_units", None)
         if self.repeat is RepeatClass.EDITABLE:
             return {"ref": await self._by_placeholder(effect, chat_id, message, limit, permit)}
@@ -86,7 +88,7 @@ class ReplyAdapter:
         """Show a growing reply."""
         text = args.get("text")
         if effect.ref is not None and isinstance(text, str):
-            await self._bridge.update(_chat_id(effect.args), effect.ref, text)
+            await self._bridge.update(_chat_id(effect.args), effect.ref, default_redactor().clean_known(text))
 
     async def _by_placeholder(
         self, effect: StoredEffect, chat_id: str, message: OutgoingMessage, limit: int | None, permit: Permit

@@ -121,7 +121,7 @@ class RobinhoodAPI:
             raise RefusedError("No order leaves without the guard's permit for exactly this call.")
         if not self.settings.armed:
             raise RefusedError(
-                "Robinhood is not armed for real orders.", hint="Arm it on the machine: that needs the owner's code."
+                "Robinhood is not armed for real orders.", hint="Arm it in the settings on this machine."
             )
         arguments = _order_arguments(order.args)
         ref_id = str(order.args.get("client_order_id") or "")
