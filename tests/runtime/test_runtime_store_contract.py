@@ -525,7 +525,7 @@ def test_every_change_is_audited_once_in_its_lanes_chain(store: BaseStore) -> No
         return settle(tx, Chain(), last_seq(tx), START)  # type: ignore[arg-type]  # as much of a guard as this needs
 
     key = _order(store)
-    store.write_now(lambda tx: set_control(tx, "paused", by="owner", reason="", now=START))
+    store.write_now(lambda tx: set_control(tx, "paused", by="owner", reason="Anna Example said pause", now=START))
     woken = store.write_now(settled)
     assert woken.queues == {"account:paper"}
     store.write_now(settled)
@@ -535,7 +535,10 @@ def test_every_change_is_audited_once_in_its_lanes_chain(store: BaseStore) -> No
     store.write_now(settled)
     view = store.view()
     assert [e.kind for e in audit.entries(view, "chat:terminal:local")][::-1] == ["effect.allowed", "effect.done"]
-    assert [e.kind for e in audit.entries(view, "control")] == ["control"]
+    [paused] = audit.entries(view, "control")
+    assert paused.kind == "control"
+    assert "Anna" not in str(paused.data), "what nobody could erase"
+    assert paused.data["reason"]
     assert audit.verify(view).ok
     store.write_now(lambda tx: tx.execute("UPDATE audit SET data = '{}' WHERE lane = 'control'"))
     assert not audit.verify(store.view()).ok
