@@ -198,8 +198,6 @@ async def test_damage_that_only_the_timers_see_is_told(house: House) -> None:
         def view(self) -> Any:
             raise DamagedError("The database is damaged.")
 
-        async def write(self, _apply: Any) -> None: ...
-
     loop = TimerLoop(cast("Any", Damaged()), house.clock, cast("Any", None), cast("Any", None), told.append)
     task = asyncio.create_task(loop.run())
     await house.until(lambda: told)

@@ -183,10 +183,15 @@ def fire_due(tx: Tx, now: datetime) -> int:
 
 def plan_again(tx: Tx, now: datetime) -> None:
     """The clock was set back: what it was ahead does not keep a schedule waiting. No period fires a second time."""
-    for row in tx.query("SELECT lane, name, cron, zone, next_at FROM timer WHERE cron IS NOT NULL"):
-        at = to_epoch(next_time(row["cron"], row["zone"] or "UTC", now))
-        if at < row["next_at"]:
-            tx.execute("UPDATE timer SET next_at = ? WHERE lane = ? AND name = ?", (at, row["lane"], row["name"]))
+    for lane, name, at in _too_late(tx, now):
+        tx.execute("UPDATE timer SET next_at = ? WHERE lane = ? AND name = ?", (at, lane, name))
+
+
+def _too_late(view: View, now: datetime) -> list[tuple[str, str, float]]:
+    """Schedules whose next time lies behind the one that ``now`` gives; lane, name and that time."""
+    rows = view.query("SELECT lane, name, cron, zone, next_at FROM timer WHERE cron IS NOT NULL")
+    planned = [(row, to_epoch(next_time(row["cron"], row["zone"] or "UTC", now))) for row in rows]
+    return [(row["lane"], row["name"], at) for row, at in planned if at < row["next_at"]]
 
 
 def _event(timer: Timer, at: datetime) -> NewEvent:
@@ -248,7 +253,8 @@ class TimerLoop:
 
     async def _follow_clock(self) -> None:
         now = self._clock.now()
-        if self._seen is None or self._set_back(now):
+        changed = self._seen is None or self._set_back(now)
+        if changed and _too_late(self._store.view(), now):
             await self._store.write(lambda tx: plan_again(tx, now))
         self._seen = now
 
