@@ -53,7 +53,7 @@ class Deliverer:
         self._stopping = False
 
     @property
-    def delivers(self) -> bool:
+    def carrying(self) -> bool:
         """Whether an effect is being carried out now."""
         return self._carrying > 0
 

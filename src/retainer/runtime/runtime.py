@@ -225,7 +225,7 @@ class Runtime:
     def _busy(self, lane: str | None) -> bool:
         if self._lanes is not None and self._lanes.handles(lane):
             return True
-        if lane is None and self._deliverer is not None and self._deliverer.delivers:
+        if lane is None and self._deliverer is not None and self._deliverer.carrying:
             return True
         now = to_epoch(self.clock.now())
         row = self.store.view().one(

@@ -63,7 +63,7 @@ class Approval:
     expires_at: datetime
     answered_by: str | None
     answered_at: datetime | None
-    answered_on: str | None = None
+    answered_on: str | None
     """Channel of the device that answered."""
 
 
