@@ -198,7 +198,7 @@ async def test_the_close_is_all_or_nothing(house: House) -> None:
         tries.append(1)
         ctx.send(say("hello"))
         ctx.apply(lambda tx: _put(tx, "a"))
-        ctx.emit(message("follow", 99, chat="other"))
+        ctx.emit(message("follow", 99, chat="other", kind="note"))
         if len(tries) == 1:
             ctx.apply(_fail)
 

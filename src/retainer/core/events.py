@@ -40,6 +40,8 @@ class NewEvent:
     occurred_at: datetime
     urgent: bool = False
     """Handled before anything else that waits in the lane."""
+    hops: int = 0
+    """How many handlings of agents lie between this event and what came from outside or from the clock."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

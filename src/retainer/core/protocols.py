@@ -146,7 +146,11 @@ class Context(Protocol):
         ...
 
     def emit(self, event: NewEvent) -> None:
-        """Put an event into a lane, in the closing transaction. ``cause`` and ``label`` are joined with this one's."""
+        """Put an event into a lane, in the closing transaction. ``cause`` and ``label`` are joined with this one's.
+
+        Its sender is this event's, this agent or nobody. Raises :class:`RefusedError` for another one, for a kind that
+        only the world has (message, command, bar), and where agents have led each other too far.
+        """
         ...
 
     def apply(self, unit: Callable[[Tx], Sequence[Effect] | None]) -> None:
@@ -157,7 +161,10 @@ class Context(Protocol):
         ...
 
     def timer(self, name: str, *, at: datetime, body: Mapping[str, Json], kind: str = "timer") -> None:
-        """Set (or move) a timer, in the closing transaction: an event of ``kind`` in this lane at ``at``."""
+        """Set (or move) a timer, in the closing transaction: an event of ``kind`` in this lane at ``at``.
+
+        While a timer is handled, the next one is a second away at least. Raises :class:`RefusedError` as :meth:`emit`.
+        """
         ...
 
     def cancel_timer(self, name: str) -> None:

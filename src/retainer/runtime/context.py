@@ -6,8 +6,8 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
-from typing import Any, TypeVar, cast
+from datetime import datetime, timedelta
+from typing import Any, Final, TypeVar, cast
 
 import structlog
 
@@ -21,9 +21,9 @@ from retainer.core.replies import split_address
 from retainer.core.values import Json
 from retainer.runtime import bodies, effects
 from retainer.runtime.carrier import Carrier, Later, Started, open_placeholder
-from retainer.runtime.inbox import end_event, insert_event
+from retainer.runtime.inbox import MOST_HOPS, end_event, insert_event
 from retainer.runtime.journal import COMMIT, Journal, record_step
-from retainer.runtime.outbox import Outbox
+from retainer.runtime.outbox import CHAIN, Outbox
 from retainer.runtime.timers import Timer, cancel_timer, set_timer
 
 T = TypeVar("T")
@@ -31,6 +31,10 @@ log = structlog.get_logger(__name__)
 
 _CALL_TRIES = 3
 _CALL_PAUSE = 2.0
+MOST_EVENTS: Final = 50
+"""Events for other agents, and timers, that one event may lead to."""
+SHORTEST: Final = timedelta(seconds=1)
+"""Between a timer and the one that its own handling sets: a chain of them has no other end."""
 
 
 class ParkError(RetainerError):
@@ -268,19 +272,24 @@ class TurnContext:
         self._sent[effect.name] = effect
 
     def emit(self, event: NewEvent) -> None:
-        if event.kind == "bar" or event.source.startswith("feed:"):
-            raise RefusedError(
-                "An agent cannot put market data into a lane: strategies' own orders rest on it.",
-                hint="Add a feed; its events come in through the runtime.",
-            )
-        if event.kind == "command":
-            raise RefusedError("A command is what a person says or presses; no agent can say one for them.")
+        _check_kind("bar" if event.source.startswith("feed:") else event.kind)
+        if event.sender not in {None, self.event.sender, self.event.agent}:
+            raise RefusedError(f"This is not on behalf of {event.sender}: they did not send event {self.event.seq}.")
+        if self.event.hops >= MOST_HOPS:
+            raise RefusedError(CHAIN, hint=f"`explain {self.event.seq}` shows what led here.")
+        if len(self._events) >= MOST_EVENTS:
+            raise RefusedError(f"{MOST_EVENTS} events for other agents out of one is the limit.")
         self._events.append(event)
 
     def apply(self, unit: Callable[[Tx], Sequence[Effect] | None]) -> None:
         self._units.append(unit)
 
     def timer(self, name: str, *, at: datetime, body: Mapping[str, Json], kind: str = "timer") -> None:
+        _check_kind(kind)
+        if name not in self._timers and len(self._timers) >= MOST_EVENTS:
+            raise RefusedError(f"{MOST_EVENTS} timers out of one event is the limit.")
+        if self.event.source == "timer":
+            at = max(utc(at), self.now + SHORTEST)
         self._timers[name] = Timer(
             lane=self.event.lane,
             name=name,
@@ -330,7 +339,8 @@ class TurnContext:
                 spent.add(effect.digest)
         for event in self._events:
             label = self._journal.label.join(event.label)
-            insert_event(tx, replace(event, cause=event.cause or self.event.name, label=label), now)
+            cause, hops = event.cause or self.event.name, self.event.hops + 1
+            insert_event(tx, replace(event, cause=cause, label=label, hops=hops), now)
         for name, timer in self._timers.items():
             if timer is None:
                 cancel_timer(tx, self.event.lane, name)
@@ -373,3 +383,16 @@ class TurnContext:
     def _check_parked(self) -> None:
         if self.parked is not None:
             raise ParkError(self.parked)
+
+
+def _check_kind(kind: str) -> None:
+    """What a person says, presses or types comes in through their bridge alone."""
+    if kind == "command":
+        raise RefusedError("A command is what a person says or presses; no agent can say one for them.")
+    if kind == "message":
+        raise RefusedError("A message is what a person wrote; an agent asks another with a request.")
+    if kind == "bar":
+        raise RefusedError(
+            "An agent cannot put market data into a lane: strategies' own orders rest on it.",
+            hint="Add a feed; its events come in through the runtime.",
+        )

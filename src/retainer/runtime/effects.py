@@ -19,7 +19,7 @@ from retainer.core.labels import TRUSTED, Label
 from retainer.core.protocols import Row, Tx, View
 from retainer.runtime import bodies
 from retainer.runtime.control import read_control
-from retainer.runtime.inbox import insert_event
+from retainer.runtime.inbox import MOST_HOPS, insert_event
 from retainer.runtime.safe_mode import kept_back
 
 ERASED = "(erased)"
@@ -350,7 +350,10 @@ def _tell_outcome(
     """Insert the ``outcome`` event of an effect that has one."""
     if not _tells(effect, was_asked=was_asked):
         return
-    origin = tx.one("SELECT sender FROM event WHERE seq = ?", (effect.event_seq,))
+    origin = tx.one("SELECT sender, hops FROM event WHERE seq = ?", (effect.event_seq,))
+    hops = 1 + (origin["hops"] if origin else 0)
+    if hops > MOST_HOPS:
+        return  # it was refused for the length of its chain; to tell so would make the chain longer
     event = NewEvent(
         source="effect",
         external_id=f"{effect.key}:{effect.state.value}",
@@ -371,5 +374,6 @@ def _tell_outcome(
         cause=effect.key,
         reply_to=effect.reply_to,
         occurred_at=now,
+        hops=hops,
     )
     insert_event(tx, event, now)

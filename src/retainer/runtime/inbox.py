@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Final
 
 from retainer.core.clock import from_epoch, to_epoch
 from retainer.core.errors import NotFoundError
@@ -11,6 +12,8 @@ from retainer.core.labels import Label
 from retainer.core.protocols import Row, Tx, View
 from retainer.runtime import bodies
 
+MOST_HOPS: Final = 16
+"""Handlings of agents that may follow one another from one cause; a question and its answer take two or three."""
 _COLUMNS = """SELECT e.*, b.bytes AS body_json FROM event e LEFT JOIN body b ON b.id = e.body_id"""
 _HEAD = f"{_COLUMNS} WHERE e.lane = ? AND e.state = 'waiting' AND e.aside = ? ORDER BY e.urgent DESC, e.seq LIMIT 1"
 
@@ -23,8 +26,8 @@ def insert_event(tx: Tx, new: NewEvent, now: datetime) -> Receipt:
     body_id = bodies.put(tx, dict(new.body))
     seq = tx.insert(
         "INSERT INTO event (source, external_id, agent, lane, kind, body_id, sender, label, cause, reply_to,"
-        " occurred_at, received_at, urgent, state, attempts, failures, not_before)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'waiting', 0, 0, 0)",
+        " occurred_at, received_at, urgent, hops, state, attempts, failures, not_before)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'waiting', 0, 0, 0)",
         (
             new.source,
             new.external_id,
@@ -39,6 +42,7 @@ def insert_event(tx: Tx, new: NewEvent, now: datetime) -> Receipt:
             to_epoch(new.occurred_at),
             to_epoch(now),
             int(new.urgent),
+            new.hops,
         ),
     )
     return Receipt(seq, True)
@@ -59,6 +63,7 @@ def to_event(row: Row) -> Event:
         reply_to=row["reply_to"],
         occurred_at=from_epoch(row["occurred_at"]),
         urgent=bool(row["urgent"]),
+        hops=row["hops"],
         seq=row["seq"],
         attempts=max(1, row["attempts"]),
     )

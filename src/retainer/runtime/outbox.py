@@ -16,6 +16,7 @@ from retainer.core.protocols import Guard, OutgoingMessage, Tx
 from retainer.core.replies import reply_effect, split_address
 from retainer.runtime import effects
 from retainer.runtime.auditing import Woken, settle
+from retainer.runtime.inbox import MOST_HOPS
 from retainer.runtime.timers import Timer, set_timer
 
 _STATES = {
@@ -23,6 +24,10 @@ _STATES = {
     Decision.ASK: EffectState.ASKED,
     Decision.DENY: EffectState.REFUSED,
 }
+
+
+CHAIN = f"Agents have led each other here over {MOST_HOPS} steps, which is the limit; what begins anew is not held up."
+"""Why nothing more comes of an event at the end of too long a chain, but a reply."""
 
 
 class Outbox:
@@ -65,6 +70,8 @@ class Outbox:
         if turn.label.trust is Trust.UNTRUSTED:  # its words may be those that were read: so is what comes of it
             effect = replace(effect, label=effect.label.join(turn.label))
         verdict = self.verdict(tx, effect, turn, now)
+        if event.hops >= MOST_HOPS and effect.queue != event.reply_to:
+            verdict = Verdict(Decision.DENY, CHAIN)
         state = _STATES[verdict.decision]
         reason = "" if verdict.decision is Decision.ALLOW else verdict.reason
         if known is not None:

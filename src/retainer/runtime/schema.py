@@ -129,10 +129,13 @@ ALTER TABLE event ADD COLUMN running TEXT NOT NULL DEFAULT '';
 ALTER TABLE event ADD COLUMN deaths INTEGER NOT NULL DEFAULT 0;
 """
 
+_HOPS = "ALTER TABLE event ADD COLUMN hops INTEGER NOT NULL DEFAULT 0;"
+
 MIGRATIONS: tuple[Migration, ...] = (
     Migration(name="runtime/001", sql=_FIRST),
     Migration(name="runtime/002", sql=_ASIDE),
     Migration(name="runtime/003", sql=_DEATHS),
+    Migration(name="runtime/004", sql=_HOPS),
 )
 """``event.state``: waiting, done, dead, parked. ``effect.held`` = 1: owned by the running handler (a call or an open
 placeholder), the deliverer leaves it alone. ``effect.audited`` = 0: its present state is not in the audit yet.
