@@ -284,3 +284,25 @@ async def test_a_restart_does_not_forget_how_much_somebody_has_just_said(tmp_pat
             r"I take 3 messages a minute and left out the latest ones; go on in \d\d? seconds?\.", notice
         )
         assert read_control(h.store.view()).stopped
+
+
+async def test_buttons_and_codes_count_like_messages_and_a_stop_is_heard_however_fast(tmp_path: Path) -> None:
+    async with house(tmp_path, limits=Limits(messages_per_minute=3)) as h:
+        await h.hub.receive(said("", data="r:abcd2345"))
+        await h.hub.receive(said("/start abcd2345"))
+        await h.hub.receive(said("resume"))
+        await h.hub.receive(said("hello"))
+        for n in range(5):
+            await h.hub.receive(said("", data=f"r:abcd234{n}"))
+            await h.hub.receive(said("/start abcd2345"))
+            await h.hub.receive(said("resume"))
+        await replies(h)
+        assert h.store.view().one("SELECT COUNT(*) AS n FROM event WHERE kind = 'command'") == {"n": 2}
+        assert [text for text in await replies(h) if "left out" in text][1:] == []
+        for _ in range(5):
+            await h.hub.receive(said("stop"))
+        await h.runtime.idle()
+        assert read_control(h.store.view()).stopped
+        assert h.store.view().one("SELECT COUNT(*) AS n FROM event WHERE kind = 'command'") == {"n": 3}, (
+            "once is enough"
+        )

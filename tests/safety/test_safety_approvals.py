@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from retainer.core.effects import Decision, Effect, EffectClass, EffectState, StoredEffect, Turn, Verdict
 from retainer.core.labels import UNTRUSTED
 from retainer.core.protocols import Card
+from retainer.core.values import Json
 from retainer.runtime import effects, safe_mode
 from retainer.runtime.control import set_control
 from retainer.runtime.sqlite import SqliteStore
@@ -339,6 +340,32 @@ class TestLevels:
         assert desk.answer(one, owner, code=code).result == "approved"
         assert desk.answer(two, owner, code=code).result == "wrong_code"
         assert (desk.state(first), desk.state(second)) == (EffectState.READY, EffectState.ASKED)
+
+    def test_guessing_authenticator_codes_ends_for_all_requests_together(
+        self, desk: Desk, owner: Principal, now: datetime
+    ) -> None:
+        """Three guesses for each request would add up: after ten within an hour not even the right one counts."""
+        at_terminal = Turn(sender="owner", channel="terminal", reply_to="terminal:local", kind="message")
+        code = totp.code_at(SECRET, int(now.timestamp()) // 30)
+        wrong = "000000" if code != "000000" else "111111"
+
+        def request(n: int) -> tuple[Effect, Card]:
+            args: dict[str, Json] = {"n": n}
+            change = Effect(name=f"c{n}", tool="limits.raise", args=args, effect_class=EffectClass.ADMIN, queue="admin")
+            return desk.ask(change, "totp", at_terminal)
+
+        for n in range(3):
+            _, card = request(n)
+            assert [desk.answer(card, owner, code=wrong).result for _ in range(3)] == [*["wrong_code"] * 2, "rejected"]
+        effect, card = request(3)
+        assert desk.answer(card, owner, code=wrong).result == "wrong_code"
+        locked = desk.answer(card, owner, code=code)
+        assert (locked.result, "10 wrong authenticator codes" in locked.text) == ("wrong_code", True)
+        assert desk.state(effect) is EffectState.ASKED
+        desk.now += timedelta(hours=1, seconds=1)
+        effect, card = request(4)
+        later = totp.code_at(SECRET, int(desk.now.timestamp()) // 30)
+        assert desk.answer(card, owner, code=later).result == "approved"
 
     def test_administration_needs_an_admin(self, desk: Desk, phone: Principal, owner: Principal) -> None:
         change = Effect(name="x", tool="limits.raise", args={}, effect_class=EffectClass.ADMIN, queue="admin")

@@ -151,6 +151,18 @@ class TestOrdersOverRows:
         verdict = guard.check(store.view(), order(), BAR, now)
         assert (verdict.decision, "a day" in verdict.reason) == (Decision.DENY, True)
 
+    def test_cancellations_hide_no_order_that_was_sent_before_them(
+        self, store: SqliteStore, guard: SafetyGuard, owner: Principal, order: Order, put: Put, now: datetime
+    ) -> None:
+        sign(store, owner, now, daily_cap=Decimal(1000))
+        put(order("first", notional="900"), EffectState.DONE, kind="bar")
+        for n in range(300):
+            cancel = replace(order(f"c{n}"), args={"account": "paper", "action": "cancel", "at": now.isoformat()})
+            put(cancel, EffectState.DONE, kind="bar")
+        verdict = guard.check(store.view(), order(notional="101"), BAR, now)
+        assert "day's" in verdict.reason
+        assert guard.check(store.view(), order(notional="100"), BAR, now).decision is Decision.ALLOW
+
     def test_orders_people_approved_do_not_use_up_the_strategys_rate(
         self, store: SqliteStore, guard: SafetyGuard, owner: Principal, order: Order, put: Put, now: datetime
     ) -> None:
@@ -233,6 +245,38 @@ class TestRecheck:
         assert guard.recheck(store.view(), effect, now).decision is Decision.ALLOW
         store.write_now(lambda tx: mandate.revoke(tx, signed.id, owner, now))
         assert guard.recheck(store.view(), effect, now).decision is Decision.DENY
+
+    def test_an_order_is_held_to_a_mandate_that_was_signed_after_it(
+        self, store: SqliteStore, guard: SafetyGuard, owner: Principal, order: Order, put: Put, now: datetime
+    ) -> None:
+        sign(store, owner, now - timedelta(minutes=1))
+        effect = put(order(), EffectState.READY, kind="bar")
+        sending = replace(effect, state=EffectState.SENDING)
+        later = now + timedelta(seconds=1)
+        for terms, reason in (
+            ({"symbols": ["MSFT"]}, "AAPL is not in the mandate"),
+            ({"order_cap": Decimal(960)}, "allows per order"),
+            ({"daily_cap": Decimal(1000)}, "would be exceeded"),
+        ):
+            put(order("earlier", notional="50"), EffectState.DONE, kind="bar")
+            sign(store, owner, later, **terms)
+            assert reason in guard.recheck(store.view(), effect, later).reason
+            assert guard.recheck(store.view(), sending, later).decision is Decision.ALLOW, "it may have left already"
+        sign(store, owner, later)
+        assert guard.recheck(store.view(), effect, later).decision is Decision.ALLOW
+
+    def test_an_order_is_not_sent_once_the_account_has_lost_what_it_may_lose(
+        self, store: SqliteStore, owner: Principal, order: Order, put: Put, now: datetime
+    ) -> None:
+        sign(store, owner, now)
+        equity = Decimal(75_001)
+        guard = SafetyGuard(equity=lambda _view, _account: equity)
+        buying = put(order(), EffectState.READY, kind="bar")
+        selling = put(order("s", side="sell", increases_exposure=False), EffectState.READY, kind="bar")
+        assert guard.recheck(store.view(), buying, now).decision is Decision.ALLOW
+        equity = Decimal(75_000)
+        assert "has lost $25,000.00" in guard.recheck(store.view(), buying, now).reason
+        assert guard.recheck(store.view(), selling, now).decision is Decision.ALLOW
 
     def approved(
         self, store: SqliteStore, guard: SafetyGuard, who: Principal, effect: StoredEffect, now: datetime

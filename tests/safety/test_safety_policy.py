@@ -26,6 +26,7 @@ OWNERS = Turn(
 TAINTED = replace(OWNERS, label=UNTRUSTED)
 RECORDS = replace(OWNERS, label=TRUSTED)
 BAR = Turn(label=TRUSTED, agent="trading", kind="bar", source="feed:replay")
+CANCEL = {"account": "paper", "order_id": "o1", "action": "cancel", "increases_exposure": False}
 PERSON = Facts(person=True, scope="trade")
 MANDATE = Mandate(
     id="m1",
@@ -216,7 +217,51 @@ class TestOrders:
     def test_a_cancellation_runs_unasked_only_if_it_lowers_exposure_and_takes_no_protection_away(
         self, order: Callable[..., Effect], args: dict[str, object], turn: Turn, control: str, expected: str
     ) -> None:
-        assert check(order(action="cancel", **args), turn, replace(PERSON, control=control)).decision.value == expected
+        bare = {"account": "paper", "order_id": "o1", "action": "cancel", **args}
+        cancel = replace(order(), args=bare)
+        assert check(cancel, turn, replace(PERSON, control=control)).decision.value == expected
+
+    def test_an_order_that_calls_itself_a_cancellation_is_an_order(self, order: Callable[..., Effect]) -> None:
+        disguised = order(action="cancel", increases_exposure=False)
+        assert check(disguised, OWNERS, PERSON).decision is Decision.ASK
+        assert check(disguised, OWNERS, replace(PERSON, control="stopped")).decision is Decision.DENY
+        together = replace(order(), args={**CANCEL, "legs": [dict(order().args)]})
+        assert check(together, OWNERS, PERSON).decision is Decision.ASK
+        assert check(replace(order(), args=CANCEL), OWNERS, PERSON).decision is Decision.ALLOW
+
+    def test_legs_are_what_is_ordered_whatever_is_said_over_them(self, order: Callable[..., Effect]) -> None:
+        """Orders that are sent together, each held to the mandate, to *stop* and to *pause*."""
+        half = dict(order(notional="480.00").args)
+
+        def both(*legs: object, **over: object) -> Effect:
+            return order(legs=list(legs), **{"notional": "960.00", **over})
+
+        assert check(both(half, {**half, "symbol": "IBM"}), BAR, INSIDE).decision is Decision.ALLOW
+        for leg in (
+            {**half, "symbol": "GME"},
+            {**half, "account": "live"},
+            {**half, "strategy": "other"},
+            {**half, "side": "short"},
+            {**half, "quantity": "0"},
+            {**half, "notional": "480.01"},
+            {**half, "notional": "NaN"},
+            {},
+            "buy",
+        ):
+            assert check(both(half, leg), BAR, INSIDE).decision is Decision.ASK, leg
+        assert check(both(half, half, notional="100"), BAR, INSIDE).decision is Decision.ASK
+        for legs in ([], {}, "x", 7):
+            assert check(order(legs=legs), BAR, INSIDE).decision is Decision.ASK, legs
+        lower = {**half, "side": "sell", "increases_exposure": False}
+        quiet = both(half, lower, increases_exposure=False)
+        assert check(quiet, BAR, replace(INSIDE, control="paused")).decision is Decision.DENY
+        allowed = both(lower, lower, increases_exposure=False)
+        assert check(allowed, BAR, replace(INSIDE, control="paused")).decision is Decision.ALLOW
+        guarding = both(lower, lower, increases_exposure=False, protective=True)
+        assert check(guarding, BAR, replace(INSIDE, control="stopped")).decision is Decision.DENY
+        all_guard = [{**lower, "protective": True}] * 2
+        guarding = both(*all_guard, increases_exposure=False, protective=True)
+        assert check(guarding, BAR, replace(INSIDE, control="stopped")).decision is Decision.ALLOW
 
     def test_facts_nobody_gathered_count_as_nothing_used(self, order: Callable[..., Effect]) -> None:
         once = Limits(effects_per_hour=1, approvals_per_hour=1, own_approvals_per_hour=1)

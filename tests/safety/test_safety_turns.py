@@ -317,6 +317,42 @@ class TestBudgets:
         clock.advance(seconds=61)
         assert said(begun(guard), "balance", {}) == "allow"
 
+    def test_actions_and_requests_of_a_person_within_an_hour_when_limits_are_given(self) -> None:
+        clock = ManualClock(NOW)
+        few = Limits(effects_per_hour=2, approvals_per_hour=1, own_approvals_per_hour=3)
+        guard = SafetyProtocols(tools=TABLE, limits=few, clock=clock)
+        assert [said(begun(guard), "note", {"n": n}) for n in range(3)] == ["allow", "allow", "deny"]
+        assert "2 actions within an hour" in guard.check("note", {}).reason
+        clock.advance(seconds=3601)
+        assert said(begun(guard), "note", {"n": 3}) == "allow"
+        assert [said(begun(guard), "delete", {"n": n}) for n in range(4)] == ["ask code"] * 3 + ["deny"]
+        assert "3 approval requests within an hour" in guard.check("delete", {}).reason
+        other = SafetyProtocols(tools=TABLE, limits=few, clock=clock)
+        begun(other).record("read_mail", {}, "")
+        assert [said(other, "note", {"n": n}) for n in (1, 1, 2)] == ["ask tap", "ask tap", "deny"], "the same one once"
+        assert other.approved("note", {"n": 1}), "that no more fit keeps nobody from saying yes"
+        assert said(other, "note", {"n": 1}) == "allow"
+
+    def test_orders_of_an_account_when_limits_are_given(self) -> None:
+        clock = ManualClock(NOW)
+        few = Limits(approved_orders_per_minute=1, approved_orders_per_day=2)
+        guard = SafetyProtocols(tools=TABLE, limits=few, clock=clock)
+
+        def bought(number: int) -> str:
+            """Asked first, so that what was asked together cannot pass together."""
+            return said(guard, "pay", orders[number]) if guard.approved("pay", orders[number]) else "deny"
+
+        orders = [{"to": "ann", "account": "paper", "n": n} for n in range(4)]
+        assert [said(begun(guard), "pay", order) for order in orders] == ["ask code"] * 4
+        assert [bought(0), bought(1)] == ["allow", "deny"]
+        assert "1 orders a minute" in guard.check("pay", orders[1]).reason
+        clock.advance(seconds=61)
+        assert bought(1) == "allow"
+        clock.advance(seconds=61)
+        assert bought(2) == "deny"
+        assert "2 orders a day" in guard.check("pay", orders[2]).reason
+        assert said(guard, "pay", {**orders[3], "account": "other"}) == "ask code", "another account has its own"
+
 
 class TestOutput:
     def test_a_clean_reply_is_shown_as_it_is(self, guard: SafetyProtocols) -> None:

@@ -155,7 +155,7 @@ class PhoneBridge:
         """Take one message; durable (or deliberately dropped) when this returns, so the sender may be confirmed."""
         principal = identify(self._runtime.store.view(), message.channel, message.sender_id)
         start = None if message.group or message.data is not None else _START.fullmatch(message.text)
-        if principal is None or start is not None:
+        if principal is None:
             await self._stranger(message, None if start is None else start[1])
             return
         text = readable(message.text).strip()
@@ -165,17 +165,21 @@ class PhoneBridge:
             now = self._runtime.clock.now()
             self._runtime.store.write_soon(lambda tx: drop(tx, message.channel, message.sender_id, now))
             return
-        if message.data is not None:
-            await self._pressed(message, principal)
-            return
-        if command is not None:
+        refusal = self._too_fast(message, principal)
+        if command is not None and (refusal is None or self._changes(command)):
             await self._urgent(message, principal, command, text)
             return
-        refusal = await self._refusal(message, principal, text)
-        if refusal is None:
+        if refusal is None and message.data is None and start is None:
+            refusal = self._unreadable(message, text)
+        if refusal is not None:
+            if refusal:
+                await self._notice(message, refusal)
+        elif start is not None:
+            await self._stranger(message, start[1])
+        elif message.data is not None:
+            await self._pressed(message, principal)
+        else:
             await self._said(message, principal)
-        elif refusal:
-            await self._notice(message, refusal)
 
     async def _stranger(self, message: IncomingMessage, code: str | None) -> None:
         """Silence and a count, unless a code came. From a paired device it is a new pairing, or the old one's message
@@ -250,21 +254,30 @@ class PhoneBridge:
         if message.channel in self._tasks:
             self._attention.begin(f"{message.channel}:{message.chat_id}")
 
-    async def _refusal(self, message: IncomingMessage, principal: Principal, text: str) -> str | None:
-        """Why this message is not taken; ``""``: it is dropped without a word; ``None``: it is taken."""
+    def _changes(self, command: UrgentCommand) -> bool:
+        """Whether an urgent command would make anything different: *stop* holds however fast somebody writes."""
+        return command.all or read_control(self._runtime.store.view()).state != _STATES[command.command]
+
+    def _too_fast(self, message: IncomingMessage, principal: Principal) -> str | None:
+        """What to say to somebody who writes or presses too fast; ``""``: nothing more; ``None``: it is taken."""
         admitted = f"{message.channel}\0{message.chat_id}\0{message.message_id}"
-        if admitted not in self._admitted:
-            person, now = principal.person_id, self._runtime.clock.now()
-            self._remember(person, now)
-            hit = self._rate.hit(person, now)
-            if not hit.ok:
-                most = self._limits.messages_per_minute
-                pause = wait(self._rate.free_at(person, now), now)
-                words = f"I take {most} messages a minute and left out the latest ones; go on in {pause}."
-                return words if hit.notice else ""
-            self._admitted[admitted] = None
-            while len(self._admitted) > _ADMITTED:
-                self._admitted.popitem(last=False)
+        if admitted in self._admitted:
+            return None
+        person, now = principal.person_id, self._runtime.clock.now()
+        self._remember(person, now)
+        hit = self._rate.hit(person, now)
+        if not hit.ok:
+            most = self._limits.messages_per_minute
+            pause = wait(self._rate.free_at(person, now), now)
+            words = f"I take {most} messages a minute and left out the latest ones; go on in {pause}."
+            return words if hit.notice else ""
+        self._admitted[admitted] = None
+        while len(self._admitted) > _ADMITTED:
+            self._admitted.popitem(last=False)
+        return None
+
+    def _unreadable(self, message: IncomingMessage, text: str) -> str | None:
+        """Why this message cannot be taken, in words."""
         raw, limit = message.text, self._limits.message_characters
         size = len(raw) + len(message.quoted)
         if size > limit:
@@ -283,7 +296,8 @@ class PhoneBridge:
             return
         self._remembered.add(person)
         rows = self._runtime.store.view().query(
-            "SELECT received_at FROM event WHERE sender = ? AND kind = 'message' ORDER BY seq DESC LIMIT ?",
+            "SELECT received_at FROM event WHERE sender = ? AND kind IN ('message', 'command') "
+            "ORDER BY seq DESC LIMIT ?",
             (person, self._limits.messages_per_minute),
         )
         for row in reversed(rows):

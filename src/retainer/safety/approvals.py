@@ -21,7 +21,7 @@ from retainer.runtime import effects
 from retainer.safety import audit, totp
 from retainer.safety.facts import account_of, is_live
 from retainer.safety.identity import Principal, approver_address, covers, identify, principal_at
-from retainer.safety.limits import Limits
+from retainer.safety.limits import Limits, over
 from retainer.safety.policy import approver_scope
 
 Result = Literal["approved", "rejected", "already", "expired", "wrong_code", "not_allowed", "refused", "unknown"]
@@ -312,6 +312,10 @@ class Approvals:
         if level == "code" and hmac.compare_digest(given.upper().encode(), code_of(row["digest"]).encode()):
             return None
         if level == "totp":
+            wrong, most = _wrong_authenticator_codes(tx, now), self._limits.wrong_authenticator_codes
+            if over(wrong, most):
+                text = f"{most} wrong authenticator codes within an hour is the limit; none is looked at for now. "
+                return _said(row, "wrong_code", f"{text}Nothing was done.")
             secret = self._totp_secret()
             if secret is None:
                 text = "No authenticator app is set up; do this on the machine itself. Nothing was done."
@@ -323,6 +327,15 @@ class Approvals:
             text = "Wrong code, for the last time: the request is closed. Nothing was done."
             return self._reject(tx, row, who, now, "too many wrong codes", text)
         return _said(row, "wrong_code", f"Wrong code: type YES and {what}. Nothing was done.")
+
+
+def _wrong_authenticator_codes(view: View, now: datetime) -> int:
+    """Over all requests of the last hour: whoever guesses could otherwise ask anew after every third guess."""
+    row = view.one(
+        "SELECT SUM(attempts) AS n FROM approval WHERE level = 'totp' AND created_at > ?",
+        (to_epoch(now - timedelta(hours=1)),),
+    )
+    return 0 if row is None else int(row["n"] or 0)
 
 
 def _said(row: Row, result: Result, text: str) -> Answered:

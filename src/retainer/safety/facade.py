@@ -16,6 +16,7 @@ from retainer.core.effects import Decision, Effect, EffectClass, Turn, Verdict
 from retainer.core.errors import InvalidInputError, RefusedError
 from retainer.core.labels import Label
 from retainer.safety import people, policy
+from retainer.safety.counts import Counts
 from retainer.safety.limits import Limits, Rate, frees
 from retainer.safety.local import LocalStore, SyncStore
 from retainer.safety.redact import default_redactor
@@ -49,7 +50,8 @@ class SafetyProtocols:
     ``store`` puts them into the database of a service (:class:`retainer.runtime.sqlite.SqliteStore` fits).
     ``authorized`` are phone numbers to allow from the start, with scope chat. ``tools`` is the tool table that turns
     are guarded by (:class:`~retainer.safety.table.Tool` has its fields); it may be given first. With ``limits`` the
-    messages of each person are counted as well.
+    messages, actions and approval requests of each person and the orders of each account are counted from turn to
+    turn as well.
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class SafetyProtocols:
         self._rate = None if limits is None else Rate(limits.messages_per_minute, timedelta(minutes=1))
         self._turn: GuardedTurn | None = None
         self._clock = clock or SystemClock()
+        self._counts = None if limits is None else Counts(limits, self._clock)
         if store is None:
             store = LocalStore()
             now = self._clock.now()
@@ -93,7 +96,9 @@ class SafetyProtocols:
         elif who is not None and self._rate is not None and not self._rate.hit(who.person_id, now).ok:
             wait = frees(self._rate.free_at(who.person_id, now), now)
             refused = f"{self.limits.messages_per_minute} messages a minute is the limit; {wait}."
-        self._turn = GuardedTurn(self.tools, owner_text, who, channel, now, limits=self.limits, refused=refused)
+        self._turn = GuardedTurn(
+            self.tools, owner_text, who, channel, now, limits=self.limits, counts=self._counts, refused=refused
+        )
         return self._turn
 
     def plan(self, calls: Iterable[tuple[str, Mapping[str, Any]]]) -> list[bool]:

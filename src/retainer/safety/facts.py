@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -21,8 +21,9 @@ EquityOf = Callable[[View, str], Decimal | None]
 """The equity of an account in dollars, or ``None`` while it has none."""
 
 _HOUR = timedelta(hours=1)
-_RECENT = 128
-"""Orders of an account that are looked at, at least; more when a day's limit is higher."""
+_PAGE = 128
+"""Orders of an account that are looked at together."""
+_NEWEST = 2**62
 _SENT = "('ready', 'sending', 'done', 'unknown')"
 
 
@@ -137,18 +138,13 @@ def orders_lately(view: View, effect: Effect, now: datetime, *, own: bool, limit
     """
     replayed = own and not is_live(account_of(effect))
     at = order_time(effect, now) if replayed else utc(now)
-    key = effect.key if isinstance(effect, StoredEffect) else ""
-    rows = effects.select_effects(
-        view,
-        f"e.queue = ? AND e.effect_class = 'money' AND e.was_asked = ? AND e.state IN {_SENT} AND e.key <> ?",
-        (effect.queue, 0 if own else 1, key),
-        order="e.id DESC",
-        limit=max(_RECENT, 1 + (limits.orders_per_day if own else limits.approved_orders_per_day)),
-    )
+    most = limits.orders_per_day if own else limits.approved_orders_per_day
     minute = day = 0
     spent = Decimal(0)
-    for row in rows:
+    for row in _orders(view, effect, own=own):
         when = order_time(row, row.created_at) if replayed else row.created_at
+        if day > most or when.date() < at.date() - timedelta(days=1):
+            break
         if when.date() != at.date() or row.args.get("action") == "cancel":
             continue
         day += 1
@@ -156,6 +152,25 @@ def orders_lately(view: View, effect: Effect, now: datetime, *, own: bool, limit
         if row.args.get("strategy") == effect.args.get("strategy") and increases_exposure(row):
             spent += mandates.positive(row.args.get("notional")) or Decimal(0)
     return minute, day, spent
+
+
+def _orders(view: View, effect: Effect, *, own: bool) -> Iterator[StoredEffect]:
+    """The account's orders that were let through, cancellations too, the newest first; ``effect`` is left out."""
+    key = effect.key if isinstance(effect, StoredEffect) else ""
+    below = _NEWEST
+    while True:
+        rows = effects.select_rows(
+            view,
+            f"e.queue = ? AND e.effect_class = 'money' AND e.was_asked = ? AND e.state IN {_SENT} AND e.key <> ? "
+            "AND e.id < ?",
+            (effect.queue, 0 if own else 1, key, below),
+            order="e.id DESC",
+            limit=_PAGE,
+        )
+        yield from map(effects.to_effect, rows)
+        if len(rows) < _PAGE:
+            return
+        below = rows[-1]["id"]
 
 
 def _paired(view: View, address: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from retainer.core.clock import to_epoch
@@ -67,12 +68,26 @@ class SafetyGuard:
         approval = requests.for_effect(view, effect.key)
         if approval is not None:
             return self._approved(view, effect, approval, now)
-        if effect.effect_class is EffectClass.MONEY and effect.args.get("action") != "cancel":
-            strategy = effect.args.get("strategy")
-            account = account_of(effect)
-            if not isinstance(strategy, str) or mandate.active(view, account, strategy, now) is None:
-                return _deny("The mandate is no longer in force.")
+        if effect.effect_class is EffectClass.MONEY and not policy.cancels(effect):
+            outside = self._outside(view, effect, now)
+            if outside:
+                return _deny(outside)
         return _ALLOW
+
+    def _outside(self, view: View, effect: StoredEffect, now: datetime) -> str:
+        """Why a strategy's own order may not leave any more: its mandate ended, shrank or is used up."""
+        account, strategy = account_of(effect), effect.args.get("strategy")
+        signed = mandate.active(view, account, strategy, now) if isinstance(strategy, str) else None
+        if signed is None:
+            return "The mandate is no longer in force."
+        if effect.state is EffectState.SENDING:
+            return ""  # it may have left already; that what has changed since is a reason to look, not to deny it
+        equity = None if self._equity is None else self._equity(view, account)
+        facts = policy.Facts(mandate=signed, equity=equity, limits=self.limits)
+        if signed.signed_at > effect.created_at:  # not the one that it was checked against
+            spent = orders_lately(view, effect, now, own=True, limits=self.limits)[2]
+            return policy.mandate_reason(effect, replace(facts, spent_today=spent))
+        return policy.loss_reason(facts, signed) if policy.increases_exposure(effect) else ""
 
     def _approved(self, view: View, effect: StoredEffect, approval: Approval, now: datetime) -> Verdict:
         if approval.state != "approved" or approval.answered_at is None:

@@ -41,6 +41,8 @@ class Limits:
     """Tokens that the language model reads and writes, for everybody together."""
     wrong_codes: int = 3
     """Wrong codes after which an approval is spent."""
+    wrong_authenticator_codes: int = 10
+    """Wrong codes of the authenticator app within an hour, over all requests, after which none is looked at."""
     tap_seconds: int = 300
     """How long a paper order, or anything but a live order, waits for its yes."""
     live_seconds: int = 120
@@ -95,13 +97,19 @@ class Rate:
             return now
         return from_epoch(hits[0] + self._window)
 
+    def count(self, key: str, now: datetime) -> int:
+        """How many of ``key`` lie within the window."""
+        hits = self._hits.get(key, deque())
+        while hits and hits[0] <= to_epoch(now) - self._window:
+            hits.popleft()
+        return len(hits)
+
     def hit(self, key: str, now: datetime) -> Hit:
         """Count one for ``key`` if it fits. ``notice`` is true once per window, so a refusal is said only once."""
         at = to_epoch(now)
         hits = self._hits.setdefault(key, deque())
         self._hits.move_to_end(key)
-        while hits and hits[0] <= at - self._window:
-            hits.popleft()
+        self.count(key, now)
         while len(self._hits) > self._keys:
             old, _ = self._hits.popitem(last=False)
             self._told.pop(old, None)

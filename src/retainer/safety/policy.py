@@ -7,12 +7,14 @@ A reply to the sender is always allowed. Orders never run unasked except inside 
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 
 from retainer.core.effects import Decision, Effect, EffectClass, Turn, Verdict
 from retainer.core.labels import Trust
+from retainer.core.values import Json
 from retainer.safety.identity import covers
 from retainer.safety.limits import Limits, frees, over
 from retainer.safety.mandate import Mandate, positive
@@ -145,30 +147,40 @@ def _committed(effect: Effect, turn: Turn) -> bool:
 
 
 # --- orders ----------------------------------------------------------------------------------------------------------
+def legs(effect: Effect) -> Sequence[Mapping[str, Json]]:
+    """The orders that an effect sends together; an order by itself is one. What is no order at all is an empty one."""
+    given = effect.args.get("legs")
+    if given is None:
+        return (effect.args,)
+    found = given if isinstance(given, list | tuple) and given else ({},)
+    return [leg if isinstance(leg, Mapping) else {} for leg in found]
+
+
 def increases_exposure(effect: Effect) -> bool:
-    """Whether an order can add exposure; one that does not say counts as one that does."""
-    return effect.args.get("increases_exposure") is not False
+    """Whether an order can add exposure; one that does not say counts as one that does, and so does any of its legs."""
+    return any(part.get("increases_exposure") is not False for part in (effect.args, *legs(effect)))
 
 
 def protective(effect: Effect) -> bool:
-    """Whether an order only guards a position: it says so, and adds no exposure."""
-    return effect.args.get("protective") is True and not increases_exposure(effect)
+    """Whether an order only guards a position: it says so, each of its legs too, and adds no exposure."""
+    said = all(part.get("protective") is True for part in (effect.args, *legs(effect)))
+    return said and not increases_exposure(effect)
 
 
 def controlled(effect: Effect, control: str) -> str:
     """Why *stop* or *pause* forbids this order; empty when they do not."""
-    if control == "stopped" and not protective(effect) and not _cancel(effect):
+    if control == "stopped" and not protective(effect) and not cancels(effect):
         return "Stopped: orders are refused until you say resume."
-    if control == "paused" and increases_exposure(effect) and not _cancel(effect):
+    if control == "paused" and increases_exposure(effect) and not cancels(effect):
         return "Paused: no new positions until you say resume."
     return ""
 
 
-def _cancel(effect: Effect) -> bool:
-    """A cancellation of an order that does not protect: it can only lower exposure."""
-    return (
-        effect.args.get("action") == "cancel" and not effect.args.get("protective") and not increases_exposure(effect)
-    )
+def cancels(effect: Effect) -> bool:
+    """A cancellation of an order that does not protect: it can only lower exposure. It orders nothing itself."""
+    args = effect.args
+    plain = args.get("action") == "cancel" and "quantity" not in args and "legs" not in args
+    return plain and not args.get("protective") and not increases_exposure(effect)
 
 
 def _money(effect: Effect, turn: Turn, facts: Facts) -> Verdict:
@@ -176,7 +188,7 @@ def _money(effect: Effect, turn: Turn, facts: Facts) -> Verdict:
     if held:
         return _deny(held)
     dirty = tainted(effect, turn)
-    if _cancel(effect) and not dirty:
+    if cancels(effect) and not dirty:
         return ALLOW
     if facts.person and not covers(facts.scope or "", "propose"):
         return _deny("This device may not propose orders.")
@@ -212,15 +224,29 @@ def _order_ask(effect: Effect, facts: Facts, reason: str) -> Verdict:
 def mandate_reason(effect: Effect, facts: Facts) -> str:
     """Why a strategy's own order lies outside its mandate; empty when it lies inside."""
     mandate = facts.mandate
-    args = effect.args
-    if mandate is None or mandate.account != args.get("account") or mandate.strategy != args.get("strategy"):
-        return "No mandate is in force for this strategy on this account."
-    symbol = args.get("symbol")
-    if symbol not in mandate.symbols:
-        return f"{symbol} is not in the mandate."
-    if args.get("side") not in {"buy", "sell"} or positive(args.get("quantity")) is None:
-        return "The order's side or quantity is not valid."
+    orders = legs(effect)
+    for order in (effect.args, *orders):
+        if mandate is None or mandate.account != order.get("account") or mandate.strategy != order.get("strategy"):
+            return "No mandate is in force for this strategy on this account."
+    assert mandate is not None
+    for order in orders:
+        if order.get("symbol") not in mandate.symbols:
+            return f"{order.get('symbol')} is not in the mandate."
+        if order.get("side") not in {"buy", "sell"} or positive(order.get("quantity")) is None:
+            return "The order's side or quantity is not valid."
+    costs = [positive(order.get("notional")) or Decimal("NaN") for order in orders]
+    if sum(costs, Decimal(0)) != positive(effect.args.get("notional")):
+        return "The order's cost is not a valid number, or not that of its legs together."
     return cap_reason(effect, facts, mandate)
+
+
+def loss_reason(facts: Facts, mandate: Mandate) -> str:
+    """Why a mandate allows no more exposure: the account has lost what it may lose; empty when it has not."""
+    equity = mandate.equity_at_signing if facts.equity is None else facts.equity
+    limit = mandate.loss_limit()
+    if limit is not None and mandate.equity_at_signing - equity >= limit:
+        return f"The account has lost ${mandate.equity_at_signing - equity:,.2f}: the mandate's maximum."
+    return ""
 
 
 def cap_reason(effect: Effect, facts: Facts, mandate: Mandate) -> str:
@@ -237,7 +263,4 @@ def cap_reason(effect: Effect, facts: Facts, mandate: Mandate) -> str:
     limit = mandate.daily_limit(equity)
     if limit is not None and facts.spent_today + cost > limit:
         return f"With this order the day's ${limit:,.2f} of the mandate would be exceeded."
-    limit = mandate.loss_limit()
-    if limit is not None and mandate.equity_at_signing - equity >= limit:
-        return f"The account has lost ${mandate.equity_at_signing - equity:,.2f}: the mandate's maximum."
-    return ""
+    return loss_reason(facts, mandate)

@@ -19,6 +19,7 @@ from retainer.core.errors import InvalidInputError, RefusedError
 from retainer.core.labels import OWNER, Label, Trust
 from retainer.core.values import Json
 from retainer.safety import policy
+from retainer.safety.counts import Counts
 from retainer.safety.facts import account_of, is_live
 from retainer.safety.identity import Principal
 from retainer.safety.limits import Limits, over
@@ -51,6 +52,7 @@ class GuardedTurn:
         now: datetime,
         *,
         limits: Limits | None = None,
+        counts: Counts | None = None,
         refused: str = "",
     ) -> None:
         self.principal = principal
@@ -63,6 +65,8 @@ class GuardedTurn:
         self._urls = set(urls_in(owner_text))
         self._channel = channel
         self._limits = limits or Limits()
+        self._counts = counts
+        self._asked: set[str] = set()
         self._refused = refused
         self._planned: list[_Planned] = []
         self._approved: set[str] = set()
@@ -120,6 +124,7 @@ class GuardedTurn:
             self._calls += 1
             self._effects += 1
             self._spend(effect)
+        self._count(effect, verdict)
         return verdict
 
     def approved(self, tool: str, args: Mapping[str, Any], code: str | None = None) -> bool:
@@ -187,6 +192,9 @@ class GuardedTurn:
         turn = self._turn()
         if self._tainted and self._committed(effect):
             turn = replace(turn, commitments=frozenset({effect.digest}))
+        if self._counts is not None and self.principal is not None:
+            known = effect.digest in self._asked
+            facts = self._counts.facts(self.principal.person_id, effect, facts, clean=not self._tainted, known=known)
         verdict = policy.check(effect, turn, facts)
         if verdict.decision is Decision.ALLOW and effect.effect_class is EffectClass.MONEY:
             # Only a strategy's orders and cancellations pass unasked, and here a model says which this is.
@@ -196,6 +204,15 @@ class GuardedTurn:
         if verdict.level == "tap" and self._to_others(effect, line):
             return replace(verdict, level="code")
         return verdict
+
+    def _count(self, effect: Effect, verdict: Verdict) -> None:
+        if self._counts is None or self.principal is None:
+            return
+        if verdict.decision is Decision.ALLOW:
+            self._counts.allowed(self.principal.person_id, effect)
+        elif verdict.decision is Decision.ASK and effect.digest not in self._asked:
+            self._asked.add(effect.digest)
+            self._counts.asked(self.principal.person_id, clean=not self._tainted)
 
     def _facts(self, named: bool, live: bool) -> policy.Facts:
         """The facts of a call; there are four of them in a turn."""

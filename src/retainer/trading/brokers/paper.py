@@ -43,6 +43,8 @@ class PaperBroker:
         if not permit.covers(effect):
             raise RefusedError("The permit was made for another order.")
         account = str(effect.args.get("account"))
+        if effect.args.get("action") is not None:
+            raise RejectedError("The paper broker takes orders only; waiting ones are cancelled by their account.")
         legs = _legs(effect.args)
         known = {row["id"] for leg in legs for row in tx.query("SELECT id FROM paper_order WHERE id = ?", (leg.id,))}
         if known:

@@ -105,6 +105,8 @@ class RobinhoodAPI:
     async def execute(self, effect: StoredEffect, permit: Permit) -> Json:
         """The adapter of tool ``robinhood.order``: what was never sent for a reason of ours is a definite no."""
         try:
+            if effect.args.get("action") == "cancel":
+                return {"cancelling": await self.cancel(effect, permit)}
             return await self.aexecute_trade(effect, permit)
         except (RefusedError, InvalidInputError, NotFoundError) as error:
             raise RejectedError(error.message, hint=error.hint) from error
