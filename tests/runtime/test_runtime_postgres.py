@@ -11,13 +11,14 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
+from psycopg import sql
 from tests.runtime.conftest import QUICK, START, Scripted, TrivialGuard, Wire, message, order
 from tests.runtime.worker_app import notes
 
@@ -43,8 +44,8 @@ async def open_store(postgres_url: str) -> AsyncIterator[Open]:
     made: list[PostgresStore] = []
 
     def open_(**options: Any) -> PostgresStore:
-        options = {"tick": 0.05, "idle_seconds": 30.0, "owner": not made, **options}
-        made.append(PostgresStore.open(postgres_url, MIGRATIONS, **options))
+        options = {"url": postgres_url, "tick": 0.05, "idle_seconds": 30.0, "owner": not made, **options}
+        made.append(PostgresStore.open(options.pop("url"), MIGRATIONS, **options))
         return made[-1]
 
     yield open_
@@ -63,11 +64,26 @@ def backend(store: PostgresStore) -> int:
     return int(store.write_now(lambda tx: tx.query("SELECT pg_backend_pid() AS pid"))[0]["pid"])
 
 
-def end_session(url: str, store: PostgresStore) -> None:
+def end_session(url: str, pid: int) -> None:
     """As the server does when it hears nothing for too long."""
-    pid = backend(store)
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("SELECT pg_terminate_backend(%s)", (pid,))
+
+
+@contextlib.contextmanager
+def user_of_its_own(url: str) -> Iterator[tuple[str, Callable[[bool], None]]]:
+    """The same database for another user, and a switch that lets that user in or not."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        found = connection.execute("SELECT 'u_' || current_schema()").fetchone()
+        assert found is not None
+        name = sql.Identifier(found[0])
+
+        def let_in(yes: bool) -> None:
+            switch = sql.SQL("LOGIN" if yes else "NOLOGIN")
+            connection.execute(sql.SQL("ALTER ROLE {} {}").format(name, switch))
+
+        connection.execute(sql.SQL("CREATE ROLE {} LOGIN IN ROLE retainer").format(name))
+        yield url.replace("retainer@", f"{found[0]}@"), let_in
 
 
 # --- the SQL ---------------------------------------------------------------------------------------------------------
@@ -153,7 +169,7 @@ async def test_who_loses_its_places_cannot_write_until_it_has_ended_what_ran(
     one.placement.on_lost(lost.set)
     assert await one.placement.take("lane:a")
     await one.placement.confirm()
-    end_session(postgres_url, one)
+    end_session(postgres_url, backend(one))
     await until(lost.is_set)
     with pytest.raises(PlaceLostError):
         await one.write(lambda tx: insert_event(tx, message("late"), START))
@@ -170,7 +186,7 @@ async def test_who_loses_its_places_cannot_write_until_it_has_ended_what_ran(
 
 async def test_who_holds_nothing_connects_anew_by_itself(open_store: Open, postgres_url: str) -> None:
     store = open_store()
-    end_session(postgres_url, store)
+    end_session(postgres_url, backend(store))
 
     async def wrote() -> bool:
         try:
@@ -260,6 +276,7 @@ async def test_two_runtimes_handle_each_event_once_and_send_each_order_once(open
 async def test_what_ran_under_a_lost_session_goes_on_elsewhere_and_writes_nothing_more(
     open_store: Open, postgres_url: str
 ) -> None:
+    """The first one cannot come back before the other has taken over: it might take its own lane again."""
     broker, entered = Wire(), asyncio.Event()
     ran: list[tuple[str, str]] = []
 
@@ -281,17 +298,21 @@ async def test_what_ran_under_a_lost_session_goes_on_elsewhere_and_writes_nothin
 
         return handle
 
-    first = Member(open_store(), broker, handler("first"))
-    await first.runtime.start()
-    await first.runtime.receive(message("buy"))
-    await asyncio.wait_for(entered.wait(), PATIENCE)
     second = Member(open_store(), broker, handler("second"))
-    await second.runtime.start()
-    await asyncio.sleep(0.3)
-    assert ran == [("first", "a"), ("first", "b")], "the lane is taken"
-    end_session(postgres_url, first.store)
-    await until(lambda: broker.done)
-    await asyncio.wait_for(second.runtime.idle(), PATIENCE)
+    with user_of_its_own(postgres_url) as (url, let_in):
+        first = Member(open_store(url=url), broker, handler("first"))
+        await first.runtime.start()
+        await first.runtime.receive(message("buy"))
+        await asyncio.wait_for(entered.wait(), PATIENCE)
+        await second.runtime.start()
+        await asyncio.sleep(0.3)
+        assert ran == [("first", "a"), ("first", "b")], "the lane is taken"
+        pid = backend(first.store)
+        let_in(False)
+        end_session(postgres_url, pid)
+        await until(lambda: broker.done)
+        await asyncio.wait_for(second.runtime.idle(), PATIENCE)
+        let_in(True)
     assert ran == [("first", "a"), ("first", "b"), ("second", "b")]
     assert [key for key, _ in broker.done] == ["e1:order"]
     recorded = second.store.view().query("SELECT b.bytes FROM step s JOIN body b ON b.id = s.body_id ORDER BY position")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import signal
 from collections.abc import Mapping
 from pathlib import Path
@@ -42,7 +41,7 @@ def test_a_conversation_and_an_order_survive_kill_9(url: str, tmp_path: Path) ->
         service.end(signal.SIGKILL)
     with Service(folder, env) as service, chatting(service) as chat:
         chat.say("what is 6 * 6?", r"6 \* 6 = 36")
-        assert re.search("already|once|spent|used", chat.say(f"approve {card['id']}", r"[^\n]+\n")[0])
+        chat.say(f"approve {card['id']}", "already approved")  # the fill may be told in between
         done = service.run("status")
         assert done.returncode == 0, done.stderr
         assert "Trading: running" in done.stdout

@@ -349,7 +349,7 @@ class TestLevels:
         code = totp.code_at(SECRET, int(now.timestamp()) // 30)
         wrong = "000000" if code != "000000" else "111111"
 
-        def request(n: int) -> tuple[Effect, Card]:
+        def request(n: int) -> tuple[StoredEffect, Card]:
             args: dict[str, Json] = {"n": n}
             change = Effect(name=f"c{n}", tool="limits.raise", args=args, effect_class=EffectClass.ADMIN, queue="admin")
             return desk.ask(change, "totp", at_terminal)

@@ -52,6 +52,21 @@ class TestMandates:
     def test_only_the_owner_signs(self, store: SqliteStore, phone: Principal, now: datetime) -> None:
         with pytest.raises(RefusedError, match="Only the owner"):
             sign(store, phone, now)
+        forged = replace(phone, scope="admin")
+        with pytest.raises(RefusedError, match="Only the owner"):
+            sign(store, forged, now)
+
+    def test_whoever_lost_the_device_changes_none(
+        self, store: SqliteStore, owner: Principal, phone: Principal, now: datetime
+    ) -> None:
+        """A principal that somebody kept is worth what its device is worth now."""
+        signed = sign(store, owner, now)
+        guest = store.write_now(lambda tx: add_device(tx, "telegram", "7", "chat", now, name="Kim"))
+        store.write_now(lambda tx: revoke(tx, now, channel="telegram", stable_id="42"))
+        for kept in (phone, guest, replace(guest, scope="admin"), replace(owner, person_id="kim")):
+            with pytest.raises(RefusedError, match="may not change mandates"):
+                store.write_now(lambda tx, kept=kept: mandate.revoke(tx, signed.id, kept, now))  # type: ignore[misc]  # bound default
+        assert mandate.active(store.view(), "paper", "trend", now) == signed
 
     @pytest.mark.parametrize(
         "changes",

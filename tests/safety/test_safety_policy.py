@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from retainer.core.effects import Decision, Effect, EffectClass, Turn
 from retainer.core.labels import OWNER, TRUSTED, UNTRUSTED, Label, Trust, join
+from retainer.core.values import Json
 from retainer.safety.limits import Limits
 from retainer.safety.mandate import Mandate
 from retainer.safety.policy import Facts, check, rate_reason
@@ -26,7 +27,7 @@ OWNERS = Turn(
 TAINTED = replace(OWNERS, label=UNTRUSTED)
 RECORDS = replace(OWNERS, label=TRUSTED)
 BAR = Turn(label=TRUSTED, agent="trading", kind="bar", source="feed:replay")
-CANCEL = {"account": "paper", "order_id": "o1", "action": "cancel", "increases_exposure": False}
+CANCEL: dict[str, Json] = {"account": "paper", "order_id": "o1", "action": "cancel", "increases_exposure": False}
 PERSON = Facts(person=True, scope="trade")
 MANDATE = Mandate(
     id="m1",
@@ -215,10 +216,9 @@ class TestOrders:
         ],
     )
     def test_a_cancellation_runs_unasked_only_if_it_lowers_exposure_and_takes_no_protection_away(
-        self, order: Callable[..., Effect], args: dict[str, object], turn: Turn, control: str, expected: str
+        self, order: Callable[..., Effect], args: dict[str, Json], turn: Turn, control: str, expected: str
     ) -> None:
-        bare = {"account": "paper", "order_id": "o1", "action": "cancel", **args}
-        cancel = replace(order(), args=bare)
+        cancel = replace(order(), args={"account": "paper", "order_id": "o1", "action": "cancel", **args})
         assert check(cancel, turn, replace(PERSON, control=control)).decision.value == expected
 
     def test_an_order_that_calls_itself_a_cancellation_is_an_order(self, order: Callable[..., Effect]) -> None:
@@ -250,7 +250,8 @@ class TestOrders:
         ):
             assert check(both(half, leg), BAR, INSIDE).decision is Decision.ASK, leg
         assert check(both(half, half, notional="100"), BAR, INSIDE).decision is Decision.ASK
-        for legs in ([], {}, "x", 7):
+        nothing: tuple[Json, ...] = ([], {}, "x", 7)
+        for legs in nothing:
             assert check(order(legs=legs), BAR, INSIDE).decision is Decision.ASK, legs
         lower = {**half, "side": "sell", "increases_exposure": False}
         quiet = both(half, lower, increases_exposure=False)

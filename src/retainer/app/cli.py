@@ -21,6 +21,8 @@ app = typer.Typer(
 )
 phone = typer.Typer(no_args_is_help=True, help="Pair and list the phones that may talk to retainer.")
 app.add_typer(phone, name="phone")
+mandate = typer.Typer(no_args_is_help=True, help="What the strategies may do without asking: list, sign, revoke.")
+app.add_typer(mandate, name="mandate")
 audit = typer.Typer(no_args_is_help=True, help="Check the record of decisions, orders and approvals, or anchor it.")
 app.add_typer(audit, name="audit")
 
@@ -237,6 +239,61 @@ def phone_revoke(
     from retainer.app.phones import revoke_phone
 
     raise typer.Exit(revoke_phone(_settings(), channel, stable_id))
+
+
+@mandate.command("list")
+def mandate_list(
+    ended: Annotated[bool, typer.Option("--all", help="Those that ended too.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """The mandates in force."""
+    from retainer.app.mandates import show_mandates
+
+    raise typer.Exit(show_mandates(_settings(), ended=ended, as_json=as_json))
+
+
+@mandate.command("sign")
+def mandate_sign(
+    account: Annotated[str | None, typer.Option(help="The account; the configured one by default.")] = None,
+    strategy: Annotated[str | None, typer.Option(help="Name of the strategy; the configured one by default.")] = None,
+    symbol: Annotated[list[str] | None, typer.Option(help="What it may trade; may be given more than once.")] = None,
+    order_cap: Annotated[
+        list[str] | None,
+        typer.Option(help="Most that an order may cost: dollars (2500), a share of equity (30%), or both."),
+    ] = None,
+    daily_cap: Annotated[list[str] | None, typer.Option(help="Most that a day's orders may cost together.")] = None,
+    max_loss: Annotated[list[str] | None, typer.Option(help="Loss since signing at which it ends.")] = None,
+    days: Annotated[int, typer.Option(min=1, max=3660, help="How long it lasts.")] = 365,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Do not ask. Real money takes an authenticator's code anyway.")
+    ] = False,
+) -> None:
+    """Let a strategy order by itself, within these caps; its earlier mandate ends. Without caps: as at first start."""
+    from retainer.app.mandates import sign_mandate
+
+    raise typer.Exit(
+        sign_mandate(
+            _settings(),
+            account=account,
+            strategy=strategy,
+            symbols=symbol or [],
+            order_cap=order_cap or [],
+            daily_cap=daily_cap or [],
+            max_loss=max_loss or [],
+            days=days,
+            yes=yes,
+        )
+    )
+
+
+@mandate.command("revoke")
+def mandate_revoke(
+    mandate_id: Annotated[str, typer.Argument(help="The id that `retainer mandate list` shows.")],
+) -> None:
+    """End a mandate at once: its strategy asks for every order from now on."""
+    from retainer.app.mandates import revoke_mandate
+
+    raise typer.Exit(revoke_mandate(_settings(), mandate_id))
 
 
 @app.command("totp")

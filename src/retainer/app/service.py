@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
-from decimal import Decimal
+from datetime import datetime
 from typing import Any
 
 import structlog
@@ -15,6 +14,7 @@ from retainer.app import anchoring
 from retainer.app.agents import agent_adapters, agent_migrations, load_agents
 from retainer.app.config import Settings
 from retainer.app.folder import DataFolder, write_json
+from retainer.app.mandates import sign_first
 from retainer.app.operations.backups import in_server
 from retainer.app.operations.damage import RECORDED, how_far, notice_lost_records
 from retainer.app.operations.restore import finish_restore
@@ -39,7 +39,6 @@ from retainer.runtime.lock import FolderLock
 from retainer.runtime.runtime import Runtime
 from retainer.runtime.safe_mode import SafeMode, read_safe_mode
 from retainer.runtime.store import DamagedError, StorageError
-from retainer.safety import mandate
 from retainer.safety.budget import ModelBudget, use_lines
 from retainer.safety.guard import SafetyGuard
 from retainer.safety.people import OWNER_ID, ensure_local_owner
@@ -57,7 +56,6 @@ _log = structlog.get_logger(__name__)
 MODEL_RETRY_S = 300.0
 STATE_EVERY_S = 2.0
 CONFIRM_EVERY_S = 0.5
-MANDATE_DAYS = 365
 
 
 class Service:
@@ -224,23 +222,7 @@ class Service:
         now = self.clock.now()
         owner = ensure_local_owner(tx, now)
         anchoring.set_daily(tx, str(self.settings.chat.zone()), now)
-        trading = self.settings.trading
-        strategy = trading.make_strategy().name
-        known = tx.one("SELECT id FROM mandate WHERE account = ? AND strategy = ?", (trading.account, strategy))
-        if known is None and trading.account.startswith("paper"):
-            mandate.sign(
-                tx,
-                account=trading.account,
-                strategy=strategy,
-                symbols=trading.symbols,
-                equity=trading.cash,
-                expires_at=now + timedelta(days=MANDATE_DAYS),
-                by=owner,
-                now=now,
-                order_cap_share=trading.limits.order,
-                daily_cap_share=Decimal(1),
-                max_loss_share=Decimal("0.50"),
-            )
+        sign_first(tx, self.settings.trading, owner, now)
 
     # --- trouble -----------------------------------------------------------------------------------------------------
     def safe_mode(self) -> SafeMode | None:

@@ -11,15 +11,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal, InvalidOperation
+from typing import Any, Final
 
 from retainer.core.clock import from_epoch, to_epoch
 from retainer.core.errors import InvalidInputError, NotFoundError, RefusedError
 from retainer.core.protocols import Row, Tx, View
 from retainer.core.values import digest
 from retainer.safety import audit
-from retainer.safety.identity import Principal
+from retainer.safety.identity import Principal, identify
 
-_CAPS = ("order_cap", "order_cap_share", "daily_cap", "daily_cap_share", "max_loss", "max_loss_share")
+CAPS: Final = ("order_cap", "order_cap_share", "daily_cap", "daily_cap_share", "max_loss", "max_loss_share")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,8 +73,7 @@ def positive(value: object) -> Decimal | None:
     return number if number.is_finite() and number > 0 else None
 
 
-def sign(
-    tx: Tx,
+def draft(
     *,
     account: str,
     strategy: str,
@@ -89,33 +89,56 @@ def sign(
     max_loss: Decimal | None = None,
     max_loss_share: Decimal | None = None,
 ) -> Mandate:
-    """Store a mandate signed by the owner (scope admin); an earlier one of the same strategy ends.
+    """A mandate as it would be signed, with no id yet; ``equity`` is the account's in dollars, now.
 
-    Raises :class:`RefusedError` for anybody else, :class:`InvalidInputError` for caps that bind nothing.
+    Raises :class:`InvalidInputError` for terms that bind nothing.
     """
-    if not by.may("admin"):
-        raise RefusedError("Only the owner signs mandates.", hint="Sign it on this machine.")
-    names = sorted(set(symbols))
+    names = frozenset(symbols)
     caps = dict(
-        zip(_CAPS, (order_cap, order_cap_share, daily_cap, daily_cap_share, max_loss, max_loss_share), strict=True)
+        zip(CAPS, (order_cap, order_cap_share, daily_cap, daily_cap_share, max_loss, max_loss_share), strict=True)
     )
     for name, value in caps.items():
         if value is not None and positive(value) is None:
             raise InvalidInputError(f"{name} must be a positive number, not {value}.")
-    if not names or positive(equity) is None or expires_at <= now:
-        raise InvalidInputError("A mandate names symbols, the account's equity and an end in the future.")
-    if all(caps[n] is None for n in _CAPS[:2]) or all(caps[n] is None for n in _CAPS[4:]):
+    if not names or not account or not strategy or positive(equity) is None or expires_at <= now:
+        raise InvalidInputError(
+            "A mandate names account, strategy, symbols, the account's equity and an end in the future."
+        )
+    if all(caps[n] is None for n in CAPS[:2]) or all(caps[n] is None for n in CAPS[4:]):
         raise InvalidInputError(
             "A mandate needs a cap per order and a maximum loss.", hint="Give each as dollars or as a share of equity."
         )
-    at = to_epoch(now)
+    return Mandate(
+        id="",
+        account=account,
+        strategy=strategy,
+        symbols=names,
+        equity_at_signing=equity,
+        expires_at=expires_at,
+        signed_by=by.person_id,
+        signed_at=now,
+        **caps,
+    )
+
+
+def sign(tx: Tx, *, by: Principal, now: datetime, **terms: Any) -> Mandate:
+    """Store a mandate of the ``terms`` of :func:`draft`, signed by the owner (scope admin, by the rows of this
+    moment); an earlier one of the same strategy on the same account ends.
+
+    Raises :class:`RefusedError` for anybody else, :class:`InvalidInputError` for terms that bind nothing.
+    """
+    _demand(tx, by, "admin", "Only the owner signs mandates.", "Sign it on this machine: retainer mandate sign")
+    made = draft(by=by, now=now, **terms)
+    names = sorted(made.symbols)
+    caps = [getattr(made, name) for name in CAPS]
+    account, strategy, equity, at = made.account, made.strategy, made.equity_at_signing, to_epoch(now)
     tx.execute(
         "UPDATE mandate SET revoked_at = ?, revoked_by = ? WHERE account = ? AND strategy = ? AND revoked_at IS NULL",
         (at, by.person_id, account, strategy),
     )
     known = tx.one("SELECT COUNT(*) AS n FROM mandate")
-    terms = [account, strategy, names, equity, *caps.values(), to_epoch(expires_at), by.person_id, at]
-    mandate_id = f"m{digest([*terms, known['n'] if known else 0])[:8]}"
+    words = [account, strategy, names, equity, *caps, to_epoch(made.expires_at), by.person_id, at]
+    mandate_id = f"m{digest([*words, known['n'] if known else 0])[:8]}"
     tx.execute(
         "INSERT INTO mandate (id, account, strategy, symbols, order_cap, order_cap_share, daily_cap, daily_cap_share, "
         "max_loss, max_loss_share, equity_at_signing, expires_at, signed_by, signed_at) "
@@ -125,9 +148,9 @@ def sign(
             account,
             strategy,
             json.dumps(names),
-            *(None if v is None else str(v) for v in caps.values()),
+            *(None if v is None else str(v) for v in caps),
             str(equity),
-            to_epoch(expires_at),
+            to_epoch(made.expires_at),
             by.person_id,
             at,
         ),
@@ -137,18 +160,31 @@ def sign(
 
 
 def revoke(tx: Tx, mandate_id: str, by: Principal, now: datetime) -> None:
-    """End a mandate at once. Needs scope trade: taking power away is easier than giving it."""
-    if not by.may("trade"):
-        raise RefusedError("This device may not change mandates.", hint="Use a device with scope trade.")
+    """End a mandate at once. Needs scope trade: taking power away is easier than giving it.
+
+    Raises :class:`RefusedError` for anybody without it, :class:`NotFoundError` where no such mandate is in force.
+    """
+    _demand(tx, by, "trade", "This device may not change mandates.", "Use a device with scope trade.")
+    at = to_epoch(now)
     changed = tx.execute(
-        "UPDATE mandate SET revoked_at = ?, revoked_by = ? WHERE id = ? AND revoked_at IS NULL",
-        (to_epoch(now), by.person_id, mandate_id),
+        "UPDATE mandate SET revoked_at = ?, revoked_by = ? WHERE id = ? AND revoked_at IS NULL AND expires_at > ?",
+        (at, by.person_id, mandate_id, at),
     )
     if not changed:
-        raise NotFoundError(
-            f"There is no mandate {mandate_id} in force.", hint="Ask the chat: what may the bot do without asking?"
-        )
+        raise NotFoundError(f"There is no mandate {mandate_id} in force.", hint="List them with: retainer mandate list")
     audit.append(tx, "safety", "mandate.revoked", mandate_id, {"by": by.person_id}, now)
+
+
+def _demand(tx: Tx, by: Principal, scope: str, words: str, hint: str) -> None:
+    """Raise unless the device that ``by`` names is paired now and has ``scope``: whoever passes it may have kept it."""
+    present = identify(tx, by.channel, by.stable_id)
+    if present is None or present.person_id != by.person_id or not present.may(scope):
+        raise RefusedError(words, hint=hint)
+
+
+def every(view: View) -> list[Mandate]:
+    """All that were ever signed, oldest first."""
+    return [_mandate(row) for row in view.query("SELECT * FROM mandate ORDER BY signed_at, id")]
 
 
 def get(view: View, mandate_id: str) -> Mandate:
@@ -173,7 +209,7 @@ def active(view: View, account: str, strategy: str, now: datetime) -> Mandate | 
 
 
 def _mandate(row: Row) -> Mandate:
-    caps = {name: None if row[name] is None else Decimal(row[name]) for name in _CAPS}
+    caps = {name: None if row[name] is None else Decimal(row[name]) for name in CAPS}
     return Mandate(
         id=row["id"],
         account=row["account"],

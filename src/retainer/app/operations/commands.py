@@ -10,6 +10,7 @@ from dataclasses import asdict
 from typing import Any
 
 from retainer.app.agents import agent_migrations, load_agents
+from retainer.app.asking import agreed
 from retainer.app.config import Settings
 from retainer.app.folder import DataFolder, read_json
 from retainer.app.operations.backups import Backup, backup_folder, backups, find, in_server, make
@@ -96,7 +97,7 @@ def run_restore(settings: Settings, name: str | None, *, yes: bool) -> int:
         f" up to event {backup.manifest.last_event}."
     )
     _say(_missing(loss(folder, backup)))
-    if not yes and not _agreed("Put it in place of the present records?"):
+    if not yes and not agreed("Put it in place of the present records?"):
         _say("Nothing was changed.")
         return 1
     done = restore(folder, backup, _schema(settings), now=SystemClock().now())
@@ -169,7 +170,7 @@ def run_confirm(settings: Settings, *, send: bool, yes: bool) -> int:
             _say("Not confirmed: the account is not what its ledger says.", *(f"  {problem}" for problem in problems))
             return 1
         _say("The account equals its ledger, to the cent and to the share.")
-        if not yes and not _agreed("Go on from here?"):
+        if not yes and not agreed("Go on from here?"):
             _say("Nothing was changed.")
             return 1
         now = SystemClock().now()
@@ -242,14 +243,6 @@ def _row(backup: Backup, drill: Drill | None) -> dict[str, Any]:
         "bytes": backup.size,
         "drill": (drill.ok if drill else None) if drilled else None,
     }
-
-
-def _agreed(question: str) -> bool:
-    if not sys.stdin.isatty():
-        raise InvalidInputError("There is nobody to ask here.", hint="Say --yes if you mean it.")
-    sys.stdout.write(f"{question} [y/N] ")
-    sys.stdout.flush()
-    return sys.stdin.readline().strip().lower() in {"y", "yes"}
 
 
 def _say(*lines: str) -> None:
