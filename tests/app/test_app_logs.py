@@ -28,6 +28,29 @@ except ValueError:
 logging.getLogger("theirs").warning({"a mapping": "hunter2-hunter2"})
 """
 
+SHARED = """
+import json, os, sys
+import structlog
+from retainer.app.config import LogSettings
+from retainer.app.logs import log_to_stderr
+from retainer.safety.redact import default_redactor
+
+class Stream:
+    def __init__(self):
+        self.writes = []
+    def write(self, text):
+        self.writes.append(text)
+    def flush(self):
+        pass
+
+sys.stderr = stream = Stream()
+default_redactor().register("hunter2-hunter2")
+log_to_stderr(LogSettings())
+structlog.get_logger("ours").info("counted", given="hunter2-hunter2")
+structlog.get_logger("ours").debug("left out")
+print(json.dumps([os.getpid(), stream.writes]))
+"""
+
 
 def test_files_are_bounded_in_size_and_number_and_every_line_is_json_without_secrets(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", PROGRAM, str(tmp_path)], capture_output=True, text=True, check=True)
@@ -44,3 +67,12 @@ def test_files_are_bounded_in_size_and_number_and_every_line_is_json_without_sec
     assert theirs["event"] == "failed with [secret]"
     assert "[secret]" in mapping["event"]
     assert "hunter2" not in "".join(file.read_text() for file in files)
+
+
+def test_processes_that_print_into_one_stream_do_not_tear_each_others_lines_and_say_who_they_are() -> None:
+    done = subprocess.run([sys.executable, "-c", SHARED], capture_output=True, text=True, check=True)
+    process, writes = json.loads(done.stdout)
+    assert len(writes) == 1
+    assert writes[0].endswith("\n")
+    line = json.loads(writes[0])
+    assert (line["event"], line["given"], line["process"]) == ("counted", "[secret]", process)

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 from tests.runtime.conftest import START, message
+from tests.runtime.dask_cluster import dask_cluster, until
 from tests.runtime.worker_app import AskingGuard, notes, slow_square
 
 from retainer.core.errors import InvalidInputError
@@ -28,18 +24,7 @@ from retainer.runtime.postgres.store import PostgresStore
 from retainer.runtime.schema import MIGRATIONS
 from retainer.runtime.worker import LaneThread, find_entry
 
-ROOT = Path(__file__).parents[2]
-PATIENCE = 60.0
 ENTRY = "tests.runtime.worker_app:lanes"
-
-
-def until(what: Callable[[], Any]) -> Any:
-    """The first true value of ``what``."""
-    ends = time.monotonic() + PATIENCE
-    while not (found := what()):
-        assert time.monotonic() < ends, "waited in vain"
-        time.sleep(0.05)
-    return found
 
 
 @dataclass
@@ -73,47 +58,17 @@ def cluster(postgres: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     store = PostgresStore.open(url, MIGRATIONS, tick=0.05)
     environment = {
         **os.environ,
-        "PYTHONPATH": str(ROOT),
         "WORKER_URL": url,
         "WORKER_FOLDER": str(folder),
         "WORKER_HOLD": "0.5",
         "WORKER_IDLE": "30",
     }
-    scheduler = ["scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file"]
-    found = folder / "scheduler.json"
-    processes = [_dask([*scheduler, str(found)], environment, folder / "scheduler.out")]
     try:
-        address = json.loads(until(lambda: found.exists() and found.read_text()))["address"]
-        worker = ["worker", address, "--nworkers", "2", "--nthreads", "1", "--no-dashboard"]
-        preload = ["--preload", "retainer.runtime.worker", f"--entry={ENTRY}"]
-        where = ["--host", "127.0.0.1", "--local-directory", str(folder)]
-        processes.append(_dask([*worker, *where, *preload], environment, folder / "worker.out"))
-        until(lambda: len(notes(folder, "workers")) >= 2 or processes[1].poll() is not None)
-        assert processes[1].poll() is None, (folder / "worker.out").read_text()
-        yield Cluster(address, folder, store)
+        with dask_cluster(folder, environment, f"--entry={ENTRY}") as dask:
+            dask.started(2, lambda: len(notes(folder, "workers")))
+            yield Cluster(dask.address, folder, store)
     finally:
-        for process in reversed(processes):
-            _end(process)
         store.close()
-
-
-def _dask(arguments: list[str], environment: dict[str, str], output: Path) -> subprocess.Popen[bytes]:
-    with output.open("wb") as out:
-        command = [sys.executable, "-m", "dask", *arguments]
-        return subprocess.Popen(command, env=environment, stdout=out, stderr=subprocess.STDOUT, cwd=ROOT)
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    family = [*psutil.Process(process.pid).children(recursive=True)] if process.poll() is None else []
-    process.terminate()
-    try:
-        process.wait(20)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-    for child in family:
-        if child.is_running():
-            child.kill()
 
 
 @pytest.mark.parametrize("moment", ["asked", "accepted"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import logging.handlers
+import os
 import sys
 from collections.abc import MutableMapping
 from pathlib import Path
@@ -122,7 +123,10 @@ def setup_logging(folder: Path, settings: LogSettings, *, console: bool = False)
 
 
 def log_to_stderr(settings: LogSettings) -> None:
-    """Our own lines as JSON on standard error, redacted: for a process whose host collects what it prints."""
+    """Our own lines as JSON on standard error, redacted: for a process whose host collects what it prints.
+
+    Each says from which process it is: a host may have several that print into one stream.
+    """
     import structlog
 
     from retainer.safety.redact import redact_processor
@@ -132,11 +136,17 @@ def log_to_stderr(settings: LogSettings) -> None:
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
+            _name_process,
             structlog.processors.format_exc_info,
             redact_processor,
             structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[settings.level]),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr),  # a line in one write, also where nothing is buffered
         cache_logger_on_first_use=True,
     )
+
+
+def _name_process(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    event["process"] = os.getpid()
+    return event

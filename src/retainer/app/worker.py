@@ -10,6 +10,10 @@ from retainer.app.logs import log_to_stderr
 from retainer.app.service import Service
 from retainer.core.errors import InvalidInputError
 
+GRACE_S = 4.0
+"""How long running handlers may take to finish at the end. Dask kills a worker 8 seconds after it was told to end, and
+whoever takes over would count that as a crash."""
+
 
 class LaneWorker(Service):
     """``async with LaneWorker(settings):`` handles lanes of the configured PostgreSQL database, beside others."""
@@ -37,7 +41,7 @@ class LaneWorker(Service):
         if self._model is None:
             self._spawn(self._bring_model(), "model")
 
-    async def stop(self, grace: float = 8.0) -> None:
+    async def stop(self, grace: float = GRACE_S) -> None:
         """Running handlers finish, or re-enter elsewhere."""
         for task in self._tasks:
             task.cancel()

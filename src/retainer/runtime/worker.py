@@ -27,8 +27,8 @@ Entry = Callable[[], AbstractAsyncContextManager[Any]]
 
 ENTRY: Final = "retainer.app.worker:lane_worker"
 """The lane worker that the configuration describes."""
-_END_S: Final = 10.0
-"""Longest time given to running handlers at the end, in seconds."""
+_END_S: Final = 7.0
+"""Longest time given to the lanes to end, in seconds: Dask kills a worker 8 seconds after it was told to."""
 
 _AGAIN_S: Final = 2.0
 """Pause, in seconds, before a database that is not there is tried again."""
@@ -71,7 +71,7 @@ class LaneThread:
         """Let running handlers finish for a few seconds; what does not re-enters elsewhere. Harmless when repeated."""
         if self._loop is not None and self._leave is not None and self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._leave.set)
-        self._thread.join(_END_S + 2.0)
+        self._thread.join(_END_S)
 
     def _run(self) -> None:
         try:
