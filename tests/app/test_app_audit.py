@@ -139,6 +139,38 @@ async def test_each_forgery_is_found_and_named(
     assert (run_verify(settings, [], as_json=True) == 1) is alone, "without an anchor only what breaks a hash shows"
 
 
+async def test_anchors_that_were_deleted_from_their_file_are_missed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings, _ = await anchored(tmp_path, capsys)
+    assert run_verify(settings, [], as_json=False) == 0, "the newest may still be on its way there"
+    for _ in range(2):
+        assert run_anchor(settings) == 0
+    capsys.readouterr()
+    assert run_verify(settings, [], as_json=False) == 1
+    assert "deleted: 1 of the 3 anchors are missing in their file" in capsys.readouterr().out
+    (settings.data / "anchors.jsonl").unlink()
+    assert run_verify(settings, [], as_json=False) == 1
+    assert "deleted: 2 of the 3 anchors" in capsys.readouterr().out
+
+
+async def test_words_changed_beside_the_chain_are_noticed_and_erased_ones_are_not(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whoever changes what an approved order said leaves every hash of the chain right."""
+    settings = settings_in(tmp_path)
+    async with Service(settings, clock=ManualClock(START), feeds=()) as service:
+        await service.hub.asend_response("terminal:local", "The order was for five.")
+        await told(service)
+    assert run_verify(settings, [], as_json=False) == 0
+    change(settings, lambda tx: tx.execute("UPDATE body SET bytes = REPLACE(bytes, 'for five', 'for 5,000')"))
+    capsys.readouterr()
+    assert run_verify(settings, [], as_json=False) == 1
+    assert "other words: what entry 1 decided on" in capsys.readouterr().out
+    change(settings, lambda tx: tx.execute("DELETE FROM body WHERE bytes LIKE '%5,000%'"))
+    assert run_verify(settings, [], as_json=False) == 0
+
+
 def test_the_file_is_never_rewritten_and_a_torn_line_does_no_harm(tmp_path: Path) -> None:
     path = tmp_path / "anchors.jsonl"
     assert append_line(path, 1, "a" * 64, START)

@@ -6,15 +6,16 @@ import json
 import re
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 
 from retainer.app.anchoring import append_line, read_lines
 from retainer.app.config import Settings
 from retainer.app.folder import DataFolder
-from retainer.app.store import open_outside, open_view
+from retainer.app.store import database_url, open_outside, open_view
 from retainer.core.clock import SystemClock
 from retainer.core.errors import InvalidInputError
 from retainer.safety import audit
-from retainer.safety.audit import Anchor
+from retainer.safety.audit import Anchor, Problem
 
 _SHAPE = re.compile(r"\s*(\d{1,12}):([0-9a-f]{64})\s*")
 
@@ -35,6 +36,8 @@ def run_verify(settings: Settings, told: Sequence[str], *, as_json: bool) -> int
     kept = [Anchor(count, head) for count, head in read_lines(DataFolder(settings.data).anchors)]
     with open_view(settings) as view:
         report = audit.verify_anchored(view, [*given, *kept])
+        lost = [] if database_url(settings) else _not_kept(audit.made(view), kept)
+    report = replace(report, problems=(*report.problems, *lost))
     if as_json:
         problems = [{"chain": each.lane, "entry": each.n, "what": each.what} for each in report.problems]
         sys.stdout.write(
@@ -54,6 +57,16 @@ def run_verify(settings: Settings, told: Sequence[str], *, as_json: bool) -> int
         lines.append("  -> Keep this folder as it is; `retainer backup --list` shows copies to compare with.")
     sys.stdout.write("\n".join(lines) + "\n")
     return 0 if report.ok else 1
+
+
+def _not_kept(made: Sequence[Anchor], kept: Sequence[Anchor]) -> list[Problem]:
+    """Anchors that the file had and has no more; the newest may still be on its way there. Of several machines on one
+    database each has only its own.
+    """
+    lines = set(kept)
+    lost = [each for each in made[:-1] if each not in lines]
+    words = f"deleted: {len(lost)} of the {len(made)} anchors are missing in their file"
+    return [Problem(audit.ANCHORS, lost[0].count, words)] if lost else []
 
 
 def run_anchor(settings: Settings) -> int:

@@ -1,13 +1,15 @@
 """The audit chain: one per lane, append-only, each entry hashing the one before it.
 
-``hash = SHA-256(previous hash + canonical entry)``. The chain alone shows a changed, removed or inserted entry; a cut
-tail or a wholly rewritten chain shows against an *anchor* (count and head) kept elsewhere: texted to the owner, in a
-backup. Entries hold ids, digests and decisions, never people's texts, so erasing a text leaves every chain valid.
+``hash = SHA-256(previous hash + canonical entry)``. The chain alone shows a changed, removed or inserted entry, and
+words beside it that are not those whose digest it holds. A cut tail or a wholly rewritten chain shows against an
+*anchor* (count and head) kept elsewhere: texted to the owner, in a backup. Entries hold ids, digests and decisions,
+never people's texts, so erasing a text leaves every chain valid.
 """
 
 from __future__ import annotations
 
 import hashlib
+import hmac
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,12 +19,14 @@ from datetime import datetime
 from retainer.core.clock import to_epoch
 from retainer.core.protocols import Row, Tx, View
 from retainer.core.values import Json, canonical
+from retainer.runtime import bodies
 
 GENESIS = "0" * 64
 """What the first entry of a chain hashes in place of a predecessor."""
 ANCHORS = "anchors"
 """The chain whose entries hold length and head of all others."""
 _PAGE = 500
+_BODY = re.compile(r'"body":\d')
 _DIGEST = re.compile(r"[0-9a-f]{64}|")
 
 
@@ -155,6 +159,12 @@ def anchor(tx: Tx, now: datetime) -> Anchored:
     return Anchored(count, head, entries=entries_so_far, chains=len(chains.keys() | {ANCHORS}))
 
 
+def made(view: View) -> list[Anchor]:
+    """Every anchor that :func:`anchor` made, as it was told, oldest first."""
+    rows = view.query("SELECT n, hash FROM audit WHERE lane = ? ORDER BY n", (ANCHORS,))
+    return [Anchor(row["n"], row["hash"]) for row in rows]
+
+
 def _plain(chains: Mapping[str, Anchor]) -> dict[str, Json]:
     return {"chains": {lane: [each.count, each.head] for lane, each in chains.items()}}
 
@@ -200,7 +210,7 @@ def _verify_lane(view: View, lane: str, anchored: Sequence[Anchor], problems: li
     heads: dict[int, set[str]] = {}
     for each in anchored:
         heads.setdefault(each.count, set()).add(each.head)
-    for row in _rows(view, lane):
+    for row in _rows(view, lane, problems):
         n = row["n"]
         if n != expected:
             problems.append(Problem(lane, expected, f"removed: entry {expected} is missing before entry {n}"))
@@ -213,11 +223,31 @@ def _verify_lane(view: View, lane: str, anchored: Sequence[Anchor], problems: li
     return previous, last
 
 
-def _rows(view: View, lane: str) -> Iterator[Row]:
+def _rows(view: View, lane: str, problems: list[Problem]) -> Iterator[Row]:
     after = 0
     while True:
         page = view.query("SELECT * FROM audit WHERE lane = ? AND n > ? ORDER BY n LIMIT ?", (lane, after, _PAGE))
+        problems += _other_words(view, lane, page)
         yield from page
         if len(page) < _PAGE:
             return
         after = page[-1]["n"]
+
+
+def _other_words(view: View, lane: str, page: Sequence[Row]) -> Iterator[Problem]:
+    """Entries whose words, kept beside the chain, are not those that were recorded. Erased ones are nobody's any more;
+    nothing else ever changes them.
+    """
+    recorded: dict[int, list[tuple[int, str]]] = {}
+    for row in page:
+        data = json.loads(row["data"]) if _BODY.search(row["data"]) else {}
+        if isinstance(data.get("body"), int) and data.get("digest"):
+            recorded.setdefault(data["body"], []).append((row["n"], str(data["digest"])))
+    if not recorded:
+        return
+    marks = ", ".join("?" * len(recorded))
+    for body in view.query(f"SELECT id, salt, bytes FROM body WHERE id IN ({marks})", tuple(recorded)):  # noqa: S608 - marks only
+        digest = bodies.salted(body["salt"], body["bytes"])
+        for n, expected in recorded[body["id"]]:
+            if not hmac.compare_digest(digest, expected):
+                yield Problem(lane, n, f"other words: what entry {n} decided on is not what is stored now")

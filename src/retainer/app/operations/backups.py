@@ -199,7 +199,7 @@ def _copy_database(source: Path, copy: Path) -> None:
 
 
 def _copy_files(source: DataFolder, part: Path, *, secrets: bool) -> None:
-    wanted = [source.root / name for name in CONFIGURATION]
+    wanted = [*(source.root / name for name in CONFIGURATION), source.anchors]
     if secrets and source.secrets.is_dir():
         wanted += sorted(path for path in source.secrets.iterdir() if path.is_file() and not path.is_symlink())
     for path in wanted:
