@@ -105,6 +105,21 @@ async def test_words_leave_every_file_and_backup_while_the_service_runs(tmp_path
     assert backups.verify(backup) == []
 
 
+async def test_a_short_name_that_is_named_leaves_the_reasons_and_the_list_of_people_too(tmp_path: Path) -> None:
+    settings = settings_in(tmp_path)
+    async with Service(settings, clock=ManualClock(START), feeds=()) as service:
+        await service.store.write(lambda tx: add_device(tx, "terminal", "kjorn", "chat", START, name="Kjørn"))
+        await say(service, "my neighbour is called Kjørn")
+        await say(service, "stop", chat="kjorn")
+        with open_view(settings) as view:
+            reason = view.one("SELECT reason FROM control ORDER BY id DESC LIMIT 1")
+            assert reason == {"reason": "Kjørn said stop on terminal"}
+        receipt = await asyncio.to_thread(erasing.erase, settings, Wish(texts=("Kjørn",)), clock=service.clock)
+        assert receipt.left == ()
+    assert holding(settings.data, "Kjørn") == []
+    assert verified(settings)
+
+
 async def test_a_conversation_and_a_person_are_erased_with_all_that_came_of_them(tmp_path: Path) -> None:
     settings = settings_in(tmp_path)
     clock = ManualClock(START)

@@ -22,7 +22,8 @@ from retainer.runtime.inbox import end_event
 
 MASK: Final = "(erased)"
 SHORTEST: Final = 12
-"""Shorter texts are erased where they were said, but not looked for elsewhere: they say too little, match too much."""
+"""Shorter texts are erased where they were said, but not looked for elsewhere: they say too little, match too much.
+Those that somebody names are looked for everywhere."""
 _TEXTS: Final = frozenset(
     {"text", "quoted", "summary", "task", "words", "caption", "question", "phrase", "meant", "decision", "name"}
 )
@@ -179,7 +180,7 @@ def erase(tx: Tx, wish: Wish, now: datetime) -> Found:
     erased = sum(bodies.erase(tx, body_id) for body_id in doomed.bodies)
     kept = still_said(tx, doomed.words - set(wish.texts))
     words = frozenset(doomed.words - kept)
-    _mask_columns(tx, words)
+    _mask_columns(tx, {text for text in words if len(text) >= SHORTEST or text in wish.texts})
     _drop_corrections(tx, wish, doomed.events, words)
     for person, source in sources:
         tx.execute(
@@ -245,7 +246,7 @@ def _end_what_waits(tx: Tx, doomed: Doomed, now: datetime) -> None:
 
 def _mask_columns(tx: Tx, words: Iterable[str]) -> None:
     """Replace copies in the columns that hold words."""
-    shapes = sorted({form for text in words if len(text) >= SHORTEST for form in (text, *forms(text))}, key=len)
+    shapes = sorted({form for text in words for form in (text, *forms(text))}, key=len)
     for table, column in _COLUMNS:
         for row in tx.query(f"SELECT DISTINCT {column} AS words FROM {table}"):  # noqa: S608 - constant of this module
             masked = row["words"]
