@@ -69,6 +69,11 @@ class DataFolder:
         return self.root / "anchors.jsonl"
 
     @property
+    def recorded(self) -> Path:
+        """How far the records in a database server went, as far as this folder knows."""
+        return self.root / "recorded.json"
+
+    @property
     def service_file(self) -> Path:
         """What the running service says of itself, for commands in other processes."""
         return self.root / "service.json"

@@ -13,10 +13,16 @@ import structlog
 from retainer.app import anchoring
 from retainer.app.agents import agent_adapters, agent_migrations, load_agents
 from retainer.app.config import Settings
-from retainer.app.folder import DataFolder, write_json
+from retainer.app.folder import DataFolder, read_json, write_json
 from retainer.app.mandates import sign_first
 from retainer.app.operations.backups import in_server
-from retainer.app.operations.damage import RECORDED, how_far, notice_lost_records
+from retainer.app.operations.damage import (
+    RECORDED,
+    far_on_server,
+    how_far,
+    notice_lost_records,
+    notice_older_records,
+)
 from retainer.app.operations.restore import finish_restore
 from retainer.app.operations.watch import Watch
 from retainer.app.store import migrations, open_store
@@ -93,9 +99,7 @@ class Service:
         try:
             finish_restore(self.folder)
             self._compose()
-            gone = [] if in_server(self.settings) else notice_lost_records(self.folder, self.store, self.clock)
-            if gone:
-                _log.critical("records_lost", missing=gone)
+            self._notice_loss()
             await self.watch.open()
             await self.store.write(self._first_start)
             await self.runtime.start()
@@ -121,6 +125,7 @@ class Service:
         await self.stream.stop()
         await self.hub.stop()
         await self.runtime.stop(grace)
+        self._remember()
         await self._let_go(ended=True)
 
     async def __aenter__(self) -> Service:
@@ -242,6 +247,13 @@ class Service:
         self.runtime.wake()
         await self.stream.start(self.runtime)
 
+    def _notice_loss(self) -> None:
+        """Before anything is carried out: do the records end before what was promised on them?"""
+        notice = notice_older_records if in_server(self.settings) else notice_lost_records
+        gone = notice(self.folder, self.store, self.clock)
+        if gone:
+            _log.critical("records_lost", missing=gone)
+
     def _trouble(self, error: StorageError) -> None:
         """Any unit of work failed because of the storage."""
         self.watch.pulse.note(error)
@@ -327,6 +339,7 @@ class Service:
                 **self.watch.words(),
                 **self._recorded(),
             }
+            self._remember()
             if state != said:
                 with contextlib.suppress(OSError):  # a full disk: tried again in the next round
                     write_json(self.folder.service_file, state)
@@ -340,6 +353,20 @@ class Service:
         except StorageError as error:
             self._trouble(error)
             return {}
+
+    def _remember(self) -> None:
+        """How far a server's records go, beside them: one that was set back knows nothing of it."""
+        if not in_server(self.settings):
+            return
+        try:
+            with self.store.view() as view:
+                far = far_on_server(view)
+        except StorageError as error:
+            self._trouble(error)
+            return
+        with contextlib.suppress(OSError):
+            if read_json(self.folder.recorded) != far:
+                write_json(self.folder.recorded, far)
 
 
 def sample_bars() -> Mapping[str, Bars]:

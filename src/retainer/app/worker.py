@@ -32,6 +32,7 @@ class LaneWorker(Service):
         self.folder.make()
         try:
             self._compose()
+            await asyncio.to_thread(self._notice_loss)
             await self.store.write(self._first_start)
             self.runtime.serve_queues(self._delivers)
             await self.runtime.start()

@@ -1,4 +1,4 @@
-"""Damage: what a damaged database means for its owner, and how a log that lost its end is noticed.
+"""Damage: what a damaged database means for its owner, and how lost or restored records are noticed.
 
 A torn write-ahead log is no error to SQLite: it takes what is whole and forgets the rest. So the running service notes
 beside the database how far its records go; a start that finds less has lost something it had promised to keep.
@@ -6,13 +6,14 @@ beside the database how far its records go; a start that finds less has lost som
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 from retainer.app.config import Settings
-from retainer.app.folder import DataFolder, read_json
+from retainer.app.folder import DataFolder, read_json, write_json
 from retainer.app.operations.backups import backup_folder, backups
 from retainer.app.operations.drill import last_drill
-from retainer.app.operations.restore import continue_numbers, loss
+from retainer.app.operations.restore import GAP, continue_numbers, loss
 from retainer.core.clock import Clock, from_epoch
 from retainer.core.protocols import Tx, View
 from retainer.core.values import Json
@@ -29,6 +30,8 @@ _FAR: Final = {
     "effects": "SELECT MAX(id) AS n FROM effect",
     "audit entries": "SELECT MAX(rowid) AS n FROM audit",
 }
+_NUMBERED: Final = {"event": "seq", "effect": "id", "body": "id"}
+"""Tables whose numbers are in keys and records elsewhere, and the column."""
 
 
 def how_far(view: View) -> dict[str, Json]:
@@ -72,6 +75,49 @@ def notice_lost_records(folder: DataFolder, store: BaseStore, clock: Clock) -> l
 
     store.write_now(unit)
     return gone
+
+
+def notice_older_records(folder: DataFolder, store: BaseStore, clock: Clock) -> list[str]:
+    """On a server: if the records were put back from a dump, or end before what this folder remembers of them, go into
+    safe mode: the world is ahead of them. Returns what speaks for it, in words.
+    """
+    from retainer.runtime.postgres.dump import continue_numbers as continue_on_server
+    from retainer.runtime.postgres.dump import moved
+
+    noted = read_json(folder.recorded)
+    now = clock.now()
+
+    def unit(tx: Tx) -> list[str]:
+        elsewhere = moved(tx)
+        have = far_on_server(tx)
+        gone = [f"{name} {have[name] + 1} to {noted[name]}" for name in have if _number(noted, name) > have[name]]
+        reasons = ["they were put back from a dump"] if elsewhere else []
+        reasons += [f"{words} are missing" for words in gone]
+        if not reasons or read_safe_mode(tx) is not None:
+            return reasons
+        row = tx.one("SELECT MAX(received_at) AS at FROM event")
+        at = from_epoch(row["at"]) if row and row["at"] is not None else now
+        enter(tx, backup="a dump of the server", made_at=at, now=now)
+        used = {"event": _number(noted, "events"), "effect": _number(noted, "effects")}
+        continue_on_server(tx, _NUMBERED, used, gap=GAP)
+        data: dict[str, Json] = {"found": list(reasons)}
+        audit.append(tx, "control", "records.older", "server", data, now)
+        return reasons
+
+    reasons = store.write_now(unit)
+    if reasons:  # safe mode holds: what was remembered has served, and new numbers lie beyond it
+        write_json(folder.recorded, {})
+    return reasons
+
+
+def far_on_server(view: View) -> dict[str, int]:
+    """How far the records in a server go: numbers that only ever grow."""
+    return {name: int((view.one(_FAR[name]) or {"n": 0})["n"] or 0) for name in ("events", "effects")}
+
+
+def _number(noted: Mapping[str, Any], name: str) -> int:
+    found = noted.get(name)
+    return found if isinstance(found, int) else 0
 
 
 def with_advice(settings: Settings, error: DamagedError) -> DamagedError:

@@ -30,7 +30,8 @@ MARKER: Final = "restoring.json"
 ASIDE: Final = "replaced-"
 """Folders in the data folder that hold what a restore replaced."""
 _STAGING: Final = ".restoring"
-_GAP: Final = 1_000_000
+GAP: Final = 1_000_000
+"""How far numbers given after a restore lie beyond those of before, at least."""
 _LIVE: Final = (DATABASE, f"{DATABASE}-wal", f"{DATABASE}-shm", "memory")
 """What is exchanged. Memory files are made from the database again."""
 _COUNTED: Final = ("event", "effect", "body")
@@ -154,7 +155,7 @@ def continue_numbers(tx: Tx, used: Mapping[str, int]) -> None:
 def _continue_after(tx: Tx, table: str, used: int) -> None:
     row = tx.one("SELECT seq FROM sqlite_sequence WHERE name = ?", (table,))
     highest = max(used, int(row["seq"]) if row else 0)
-    fresh = (highest // _GAP + 2) * _GAP  # at least a whole gap higher
+    fresh = (highest // GAP + 2) * GAP  # at least a whole gap higher
     if row is None:
         tx.execute("INSERT INTO sqlite_sequence (name, seq) VALUES (?, ?)", (table, fresh))
     else:
