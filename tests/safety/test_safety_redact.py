@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import json
 import logging
 import pickle
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -59,10 +61,128 @@ def test_ordinary_texts_stay(text: str) -> None:
     assert Redactor().clean(text) == text
 
 
+BODY = "MIIEvQIBADANBgkqhkiG9w0BAQEFAASC"
+
+
+@pytest.mark.parametrize("kind", ["PRIVATE KEY", "RSA PRIVATE KEY", "ENCRYPTED PRIVATE KEY", "OPENSSH PRIVATE KEY"])
+@pytest.mark.parametrize("line_end", ["\n", "\r\n", "\\n", " "])
+def test_a_private_key_goes_whole(kind: str, line_end: str) -> None:
+    key = line_end.join([f"-----BEGIN {kind}-----", BODY, f"{BODY[:20]}==", f"-----END {kind}-----"])
+    assert Redactor().clean(f"here: {key}{line_end}thanks") == f"here: {MARK}{line_end}thanks"
+    assert Redactor().clean(f"{key}\n{key}") == f"{MARK}\n{MARK}"
+
+
+def test_a_private_key_that_is_cut_off_goes_to_the_end_of_the_text() -> None:
+    assert (
+        Redactor().clean(f"cat key.pem\n-----BEGIN EC PRIVATE KEY-----\n{BODY}\n{BODY[:9]}") == f"cat key.pem\n{MARK}"
+    )
+
+
+def test_a_private_key_of_pgp_goes_and_a_certificate_stays() -> None:
+    block = f"-----BEGIN PGP PRIVATE KEY BLOCK-----\n\n{BODY}\n=abcd\n-----END PGP PRIVATE KEY BLOCK-----"
+    assert Redactor().clean(f"{block}.") == f"{MARK}."
+    public = "-----BEGIN CERTIFICATE-----\nMIIC\n-----END CERTIFICATE-----"
+    assert Redactor().clean(public) == public
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        "AIza" + "Sy" + "aBcDeFgHiJkLmNoPqRsTuVwXyZaBcDeFg",
+        "PK" + "A7BCDEFGHIJKLMNOPQ",
+        "AK" + "ABCDEFGHIJKLMNOP7Q",
+        "PK" + "A7BCDEFGHIJKLMNOPQRSTUVW",
+        "AKIA" + "IOSFODNNEXAMPLEX",
+        "eyJhbGciOiJIUzI." + "eyJzdWIiOiIxMjM." + "abc",
+        "ghr_" + "aBcDeFgHiJkLmNoPqRsT",
+        "whsec_" + "aBcDeFgHiJkLmNoPqRsT+/==",
+        "npm_" + "aBcDeFgHiJkLmNoPqRsTuVwXyZaBcDeFgHiJ",
+        "Bearer " + "aBcDeFgHiJ",
+        "basic " + "dXNlcjpwYXNz",
+        "basic " + "abcdefghijk=",
+    ],
+)
+def test_a_token_goes_with_nothing_around_it_that_hints_at_one(token: str) -> None:
+    scheme, space, _ = token.rpartition(" ")
+    assert Redactor().clean(f"<{token}>") == f"<{scheme}{space}{MARK}>"
+
+
+def test_in_a_header_any_credential_goes() -> None:
+    assert Redactor().clean("Authorization: Basic abcdefghijkl") == f"Authorization: Basic {MARK}"
+    assert Redactor().clean('{"authorization": "bearer abcdefgh"}') == f'{{"authorization": "bearer {MARK}"}}'
+
+
+@pytest.mark.parametrize(
+    ("url", "cleaned"),
+    [
+        ("https://ann:pa55@example.org/x", f"https://ann:{MARK}@example.org/x"),
+        ("postgresql://me:with@sign@db:5432/x", f"postgresql://me:{MARK}@db:5432/x"),
+        ("redis://:correct-horse@cache", f"redis://:{MARK}@cache"),
+        (r'{"url": "https:\/\/ann:pa55@example.org"}', rf'{{"url": "https:\/\/ann:{MARK}@example.org"}}'),
+    ],
+)
+def test_a_url_loses_its_password_and_keeps_the_rest(url: str, cleaned: str) -> None:
+    assert Redactor().clean(url) == cleaned
+    assert Redactor().clean(cleaned) == cleaned
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Here is some basic information about the basic internationalisation of TypeScript.",
+        "A basic 20-minute walk, then basic training; bearer certificates were common in 1970-1980.",
+        "Basic JavaScript is enough for this, and basic read/write access.",
+        "Die AKTIENGESELLSCHAFTEN und der PKWKAUFVERTRAGSMUSTER liegen bei.",
+        "PKO Bank pays 4.5 percent, AKAM fell by 3.",
+        "The PRIVATE KEY is a novel; she wrote BEGIN and END on the wall -----.",
+        "Set npm_config_registry_and_some_more_words_after_it and npm_lifecycle_script first.",
+        "See http://localhost:8080/@ann, http://[::1]:8080/ or write to ann@example.org.",
+        '{"site": "https://example.org:8443", "mail": "ann@example.org"}',
+        "Docs: https://example.org:8443?to=ann@example.org and https://example.org/a:b@c",
+        "Meet at 12:30, platform 4: bring the tickets - and the dog :-)",
+        "Order 7f3e9a51-c0de-4abc-8def-0123456789ab was filled at 192.01.",
+        "The password is on the fridge, and the token of my thanks is a cake.",
+        "A whsec_ value starts every web hook secret, an AIza one is for maps, and ghr_ renews.",
+        "Ask for the API key, then reload; the secret ingredient is patience.",
+    ],
+)
+def test_ordinary_sentences_stay_as_they_are(text: str) -> None:
+    assert Redactor().clean(text) == text
+
+
+UNITS = (
+    *("a", "-", "1", "@", "a:", "aB", "A ", "4 ", "PK", "sk-", "npm_", "api_", "eyJ-", "AIza-", "://", "://u:", "u:p@"),
+    *("token:", "token ", "basic ", "basic\n", "authorization:", "eyJaaaaaaaa.", "-----BEGIN "),
+    "-----BEGIN PRIVATE KEY-----",
+)
+
+
+@pytest.mark.parametrize("unit", UNITS)
+@pytest.mark.parametrize("before", ["-", "token:", "basic ", "eyJaaaaaaaa.", "://u:", "-----BEGIN "])
+def test_a_long_text_takes_time_in_step_with_its_length(before: str, unit: str) -> None:
+    """Whoever sends a message chooses its text: nothing of 100 kB may hold the service up."""
+    text = before + unit * (100_000 // len(unit))
+    redactor, began = Redactor(), time.process_time()
+    redactor.clean(text)
+    assert time.process_time() - began < 1.0, "what is quadratic takes minutes; what is linear some 20 ms"
+
+
 def test_the_url_quoted_and_escaped_forms_go_too() -> None:
     redactor = Redactor(['pa ss/w"ord:1'])
     for form in ('pa ss/w"ord:1', "pa%20ss/w%22ord%3A1", "pa%20ss%2Fw%22ord%3A1", 'pa ss/w\\"ord:1'):
         assert redactor.clean(f"<{form}>") == f"<{MARK}>"
+
+
+@pytest.mark.parametrize("ensure_ascii", [True, False])
+def test_a_known_secret_goes_as_json_writes_it(ensure_ascii: bool) -> None:
+    value = 'café\t"😀"\\x'
+    redactor = Redactor([value])
+    written = json.dumps({"note": f"it is {value}."}, ensure_ascii=ensure_ascii)
+    assert redactor.clean(written) == f'{{"note": "it is {MARK}."}}'
+
+
+def test_a_known_secret_goes_where_json_escapes_have_capital_digits() -> None:
+    assert Redactor(["café😀"]).clean(r"<caf\u00E9\uD83D\uDE00>") == f"<{MARK}>"
 
 
 def test_too_short_a_secret_is_refused_without_being_quoted() -> None:
