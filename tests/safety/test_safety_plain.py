@@ -311,7 +311,7 @@ class TestSql:
 
     @pytest.mark.parametrize(
         "large",
-        ["replace(printf('%400000d', x), ' ', 'aaaaaaaa')", "printf('%900000d', x)", ", ".join(["x"] * 200)],
+        ["replace(printf('%200000d', x), ' ', 'aaaaaaaa')", "printf('%200000d', x)", ", ".join(["x"] * 200)],
         ids=len,
     )
     def test_a_statement_cannot_fill_the_memory(self, database: Path, large: str) -> None:

@@ -2,24 +2,31 @@
 
 The statement is compiled under the authorizer, which sees every table, column, function and kind of action it would
 touch; anything but reading is refused before a row is read. The connection is read-only as well, and a progress
-handler ends what takes too long.
+handler ends what takes too long. SQLite asks it between steps only, so no step may be long: a function that compares
+every place of one text with every place of another is measured before it runs.
 """
 
 from __future__ import annotations
 
 import sqlite3
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from retainer.core.errors import InvalidInputError, RefusedError
+from retainer.safety.sqlsize import too_many_words
 
 MAX_SQL = 10_000
-MAX_VALUE = 1_000_000
+MAX_VALUE = 250_000
 """Bytes of one value, also of one in the middle of a computation."""
+MAX_WORK = 100_000_000
+"""The lengths of two texts that one function compares, multiplied: up to half a second."""
 MAX_PATTERN = 100
 """Bytes of a pattern for LIKE and GLOB: one match is one step, which nothing interrupts."""
 MAX_ANSWER = 10_000_000
@@ -34,7 +41,20 @@ _FUNCTIONS = (
 )
 FUNCTIONS = frozenset(_FUNCTIONS.split())
 """Functions a statement may use: arithmetic, text, dates and aggregates. None loads, writes or allocates at will."""
-_STEPS = 2_000
+_STEPS = 100
+_QUADRATIC = {"instr": (2,), "replace": (3,), "trim": (2,), "ltrim": (2,), "rtrim": (2,)}
+"""Functions whose work is the product of two lengths, with the counts of arguments where it is."""
+_PATTERNS = {"like": (2, 3), "glob": (2,)}
+_FEW = 10
+"""As many LIKE and GLOB run as SQLite has them, which is fast; their patterns are short (:data:`MAX_PATTERN`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Notes:
+    """What was refused, in words, and how often each function stands in the statement."""
+
+    refused: list[str] = field(default_factory=list)
+    uses: Counter[str] = field(default_factory=Counter)
 
 
 def check_sql(connection: sqlite3.Connection, sql: str, *, tables: Collection[str] | None = None) -> None:
@@ -42,8 +62,8 @@ def check_sql(connection: sqlite3.Connection, sql: str, *, tables: Collection[st
 
     It is compiled, never run. Tables of SQLite itself are never readable.
     """
-    with _authorised(connection, tables) as refused:
-        _compile(connection, sql, refused)
+    with _authorised(connection, tables) as notes:
+        _compile(connection, sql, notes)
 
 
 def read_sql(
@@ -65,12 +85,12 @@ def read_sql(
         connection.row_factory = sqlite3.Row
         connection.execute("PRAGMA query_only = ON")
         connection.execute("PRAGMA trusted_schema = OFF")
-        connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_VALUE)
         connection.setlimit(sqlite3.SQLITE_LIMIT_COLUMN, MAX_COLUMNS)
-        connection.setlimit(sqlite3.SQLITE_LIMIT_LIKE_PATTERN_LENGTH, MAX_PATTERN)
-        with _authorised(connection, tables) as refused:
-            _compile(connection, sql, refused)
-            deadline = time.monotonic() + seconds
+        _limit(connection)
+        deadline = time.monotonic() + seconds
+        with _authorised(connection, tables) as notes, closing(sqlite3.connect(":memory:")) as apart:
+            _compile(connection, sql, notes)
+            _measure(connection, sql, apart, notes, deadline)
             connection.set_progress_handler(lambda: time.monotonic() > deadline, _STEPS)
             found: list[dict[str, Any]] = []
             size = 0
@@ -81,22 +101,59 @@ def read_sql(
                         raise RefusedError("That answer is too large.", hint="Ask for less at once.")
                     found.append(dict(row))
             except sqlite3.Error as error:
-                raise _why(error, refused, late=time.monotonic() > deadline) from error
+                raise _why(error, notes.refused, late=time.monotonic() > deadline) from error
             return found
 
 
-@contextmanager
-def _authorised(connection: sqlite3.Connection, tables: Collection[str] | None) -> Iterator[list[str]]:
-    refused: list[str] = []
-    connection.set_authorizer(_authorizer(tables, refused))
+def _limit(connection: sqlite3.Connection) -> None:
+    connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_VALUE)
+    connection.setlimit(sqlite3.SQLITE_LIMIT_LIKE_PATTERN_LENGTH, MAX_PATTERN)
+
+
+def _measure(
+    connection: sqlite3.Connection, sql: str, apart: sqlite3.Connection, notes: _Notes, deadline: float
+) -> None:
+    """Have the :data:`_QUADRATIC` functions that ``sql`` names measured first, then answered by ``apart``.
+
+    A view of the database that uses one of them may not be read by a statement that names it too: SQLite lets no view
+    call what was put in its function's place. Hence only those that are named.
+    """
+    _limit(apart)
+    named = sql.casefold()
+    many = notes.uses["like"] + notes.uses["glob"] > _FEW
+    for name, counts in (_QUADRATIC | (_PATTERNS if many else {})).items():
+        for count in counts if name in named else ():
+            call = f"SELECT {name}({', '.join('?' * count)})"
+            answer = partial(_answer, apart, call, notes, deadline)
+            connection.create_function(name, count, answer, deterministic=True)
+
+
+def _answer(apart: sqlite3.Connection, call: str, notes: _Notes, deadline: float, *given: Any) -> Any:
+    lengths = sorted(len(value) for value in given if isinstance(value, str | bytes))
+    if len(lengths) > 1 and lengths[-1] * lengths[-2] > MAX_WORK:
+        notes.refused.append("it searches too much text for too much text")
+        raise RefusedError(notes.refused[0])
+    if time.monotonic() > deadline:
+        raise TimeoutError
     try:
-        yield refused
+        return apart.execute(call, given).fetchone()[0]
+    except sqlite3.Error as error:
+        notes.refused.append(str(error))
+        raise
+
+
+@contextmanager
+def _authorised(connection: sqlite3.Connection, tables: Collection[str] | None) -> Iterator[_Notes]:
+    notes = _Notes()
+    connection.set_authorizer(_authorizer(tables, notes))
+    try:
+        yield notes
     finally:
         connection.set_authorizer(None)
 
 
 def _authorizer(
-    tables: Collection[str] | None, refused: list[str]
+    tables: Collection[str] | None, notes: _Notes
 ) -> Callable[[int, str | None, str | None, str | None, str | None], int]:
     known = None if tables is None else {name.casefold() for name in tables}
 
@@ -107,31 +164,35 @@ def _authorizer(
         if action == sqlite3.SQLITE_READ:
             if not name or (not name.startswith(("sqlite_", "pragma_")) and (known is None or name in known)):
                 return sqlite3.SQLITE_OK
-            refused.append(f"the table {first} may not be read")
+            notes.refused.append(f"the table {first} may not be read")
         elif action == sqlite3.SQLITE_FUNCTION:
-            if (second or "").casefold() in FUNCTIONS:
+            function = (second or "").casefold()
+            notes.uses[function] += 1
+            if function in FUNCTIONS:
                 return sqlite3.SQLITE_OK
-            refused.append(f"the function {second} may not be used")
+            notes.refused.append(f"the function {second} may not be used")
         else:
-            refused.append("it does more than read")
+            notes.refused.append("it does more than read")
         return sqlite3.SQLITE_DENY
 
     return decide
 
 
-def _compile(connection: sqlite3.Connection, sql: str, refused: list[str]) -> None:
+def _compile(connection: sqlite3.Connection, sql: str, notes: _Notes) -> None:
     if len(sql) > MAX_SQL or "\x00" in sql:
         raise InvalidInputError(f"A statement has at most {MAX_SQL:,} characters, and no control characters.")
     words = sql.lstrip().split(None, 1)
     if not words or words[0].casefold().rstrip("(*") not in {"select", "with", "values"}:
         raise RefusedError("Only a single SELECT may be run here.")
+    if too_many_words(sql):
+        raise RefusedError("That statement repeats itself too often.", hint="Name each WITH expression less often.")
     try:
         with closing(connection.execute(f"EXPLAIN {sql}")):
             return
     except (sqlite3.Error, sqlite3.Warning) as error:
         if isinstance(error, sqlite3.ProgrammingError) and "binding" in str(error):
             return  # it compiled: only its parameters are missing
-        raise _why(error, refused, late=False) from error
+        raise _why(error, notes.refused, late=False) from error
 
 
 def _why(error: Exception, refused: list[str], *, late: bool) -> RefusedError:
