@@ -1,16 +1,15 @@
 """The threats of docs/safety.md by their number; each test is the attack itself, on the parts a service is made of.
 
 Those of a part that has a room of its own stand there: the broker's server (5) and session (9), bars (8) in
-tests/trading_agent, model files (17) in tests/models, the local listener (18) in tests/app. The table in docs/safety.md
-names all of them.
+tests/trading_agent, model files (17) in tests/models, the local listener (18) in tests/app, web hooks (12) and URLs
+(13) in test_safety_threats_web.py. The table in docs/safety.md names all of them.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import hmac
 import logging
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -212,28 +211,6 @@ def test_threat_11_an_order_of_an_agent_or_a_slip_of_the_finger_is_asked_and_abo
     assert guard.check(house_rows.view(), fat, PERSON, now).level == "code"
 
 
-def test_threat_12_a_replayed_or_changed_web_hook_is_refused() -> None:
-    store, body, now = plain.LocalStore(), b'{"id": "m1"}', SystemClock().now()
-    signature = "sha256=" + hmac.new(b"app", body, hashlib.sha256).hexdigest()
-
-    def take() -> bool:
-        return plain.meta_signed("app", body, signature) and store.write_now(
-            lambda tx: plain.first_time(tx, "meta", "m1", now)
-        )
-
-    assert [take(), take(), take()] == [True, False, False]
-    assert not plain.meta_signed("app", body.replace(b"m1", b"m2"), signature)
-    store.close()
-
-
-@pytest.mark.parametrize(
-    "url", ["http://169.254.169.254/latest/meta-data/", "http://[::ffff:10.0.0.1]/", "http://rebound.example/"]
-)
-def test_threat_13_a_url_into_this_network_is_refused(url: str) -> None:
-    with pytest.raises(RefusedError):
-        plain.check_url(url, resolve=lambda _host, _port: ["192.168.1.1"])
-
-
 def test_threat_14_a_path_out_of_its_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "link").symlink_to("/etc")
@@ -251,6 +228,20 @@ def test_threat_15_a_statement_that_does_more_than_read_is_refused(house_rows: S
     assert house_rows.view().query("SELECT * FROM mandate") == before
     with pytest.raises(RefusedError):
         plain.read_sql(database, "SELECT * FROM identity", tables={"fills"})
+
+
+def test_threat_15_a_statement_that_only_reads_cannot_hold_the_machine_up(
+    house_rows: SqliteStore, tmp_path: Path
+) -> None:
+    """Without a table: in steps that take long, and by copies of itself that are made before the first step."""
+    steps = "WITH t(a, b) AS MATERIALIZED (SELECT printf('%.*c', 240000, 'a'), printf('%.*c', 400, 'a') || 'b') SELECT "
+    steps += "+".join(["instr(a, b)"] * 700) + " FROM t"
+    levels = ", ".join(f"a{n} AS (SELECT x FROM a{n - 1} UNION ALL SELECT x FROM a{n - 1})" for n in range(1, 30))
+    began = time.process_time()
+    for sql in (steps, f"WITH a0 AS (SELECT 1 AS x), {levels} SELECT count(*) FROM a29"):
+        with pytest.raises(RefusedError, match=r"takes too long|repeats itself"):
+            plain.read_sql(tmp_path / "retainer.db", sql, seconds=0.1)
+    assert time.process_time() - began < 2
 
 
 async def test_threat_16_a_secret_is_found_nowhere(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
