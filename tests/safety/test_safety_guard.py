@@ -11,7 +11,7 @@ import pytest
 
 from retainer.core.effects import Decision, Effect, EffectClass, EffectState, StoredEffect, Turn, Verdict
 from retainer.core.errors import InvalidInputError, RefusedError
-from retainer.core.labels import TRUSTED, UNTRUSTED
+from retainer.core.labels import TRUSTED, UNTRUSTED, Label, Trust
 from retainer.core.protocols import OutgoingMessage, View
 from retainer.core.replies import reply_effect
 from retainer.runtime.control import set_control
@@ -223,6 +223,31 @@ class TestPeopleOverRows:
         unknown = reply_effect("telegram:43", OutgoingMessage(text="hello"))
         assert guard.check(store.view(), known, at_terminal, now).decision is Decision.ALLOW
         assert guard.check(store.view(), unknown, at_terminal, now).level == "code"
+
+    def test_what_is_private_stays_with_its_person_and_the_owner(
+        self, store: SqliteStore, guard: SafetyGuard, phone: Principal, now: datetime
+    ) -> None:
+        for number, name in (("7", "Kim"), ("8", "Lee")):
+            store.write_now(lambda tx, n=number, w=name: add_device(tx, "telegram", n, "chat", now, name=w))  # type: ignore[misc]  # bound default
+        kim = next(row["person_id"] for row in store.view().query("SELECT * FROM identity WHERE stable_id = '7'"))
+        turn = Turn(
+            label=Label(Trust.OWNER, private=True),
+            sender=kim,
+            channel="telegram",
+            reply_to="telegram:7",
+            kind="message",
+        )
+
+        def to(number: str) -> Decision:
+            said = reply_effect(f"telegram:{number}", OutgoingMessage(text="hello"))
+            return guard.check(store.view(), said, turn, now).decision
+
+        assert [to("7"), to("42"), to("8")] == [Decision.ALLOW, Decision.ALLOW, Decision.ASK]
+        nobodys = replace(turn, sender=None, reply_to=None, kind="timer")
+        known = reply_effect("telegram:42", OutgoingMessage(text="hello"))
+        assert guard.check(store.view(), known, nobodys, now).decision is Decision.ALLOW
+        stranger = reply_effect("telegram:8", OutgoingMessage(text="hello"))
+        assert guard.check(store.view(), stranger, nobodys, now).decision is Decision.ASK
 
     def test_effects_of_an_hour_are_counted_without_replies(
         self, store: SqliteStore, guard: SafetyGuard, phone: Principal, put: Put, now: datetime

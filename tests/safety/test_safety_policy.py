@@ -24,6 +24,7 @@ NOW = datetime(2026, 11, 2, tzinfo=UTC)
 OWNERS = Turn(
     label=Label(Trust.OWNER, True), sender="owner", channel="telegram", reply_to="telegram:42", kind="message"
 )
+NOTHING_PRIVATE = replace(OWNERS, label=OWNER)
 TAINTED = replace(OWNERS, label=UNTRUSTED)
 RECORDS = replace(OWNERS, label=TRUSTED)
 BAR = Turn(label=TRUSTED, agent="trading", kind="bar", source="feed:replay")
@@ -69,12 +70,19 @@ ADMIN = effect(EffectClass.ADMIN)
         (NOTE, OWNERS, PERSON, "allow"),
         (NOTE, RECORDS, PERSON, "allow"),
         (NOTE, TAINTED, PERSON, "ask tap"),
-        (FETCH, OWNERS, PERSON, "allow"),
+        (FETCH, NOTHING_PRIVATE, PERSON, "allow"),
+        (FETCH, OWNERS, PERSON, "ask tap"),
+        (FETCH, OWNERS, replace(PERSON, worded=True), "allow"),
+        (FETCH, replace(OWNERS, commitments=frozenset({FETCH.digest})), PERSON, "allow"),
+        (FETCH, replace(OWNERS, commitments=frozenset({NOTE.digest})), PERSON, "ask tap"),
+        (replace(FETCH, label=Label(Trust.OWNER, True)), NOTHING_PRIVATE, PERSON, "ask tap"),
         (FETCH, TAINTED, PERSON, "ask tap"),
         (REPLY, OWNERS, PERSON, "allow"),
         (REPLY, TAINTED, PERSON, "allow"),
         (ELSEWHERE, OWNERS, PERSON, "ask code"),
-        (ELSEWHERE, OWNERS, replace(PERSON, paired_address=True), "allow"),
+        (ELSEWHERE, NOTHING_PRIVATE, replace(PERSON, paired_address=True), "allow"),
+        (ELSEWHERE, OWNERS, replace(PERSON, paired_address=True, own_address=True), "allow"),
+        (ELSEWHERE, OWNERS, replace(PERSON, paired_address=True, worded=True), "ask tap"),
         (ELSEWHERE, TAINTED, replace(PERSON, paired_address=True), "ask tap"),
         (ELSEWHERE, TAINTED, PERSON, "ask code"),
         (ELSEWHERE, BAR, Facts(paired_address=True), "allow"),

@@ -229,6 +229,7 @@ class SafetyProtocols:
             person=person,
             scope=None if device is None else device.scope,
             paired_address=effect.queue in people.addresses(view),
+            own_address=effect.queue in people.addresses(view, turn.sender or people.OWNER_ID),
             live=money and isinstance(account, str) and not account.startswith("paper"),
             limits=self.limits,
         )

@@ -13,7 +13,7 @@ from retainer.core.protocols import View
 from retainer.runtime import effects
 from retainer.runtime.control import read_control
 from retainer.safety import mandate as mandates
-from retainer.safety.identity import approver_address, known, principal_at
+from retainer.safety.identity import OWNER_ID, approver_address, known, principal_at
 from retainer.safety.limits import Limits
 from retainer.safety.policy import Facts, approver_scope, increases_exposure, own_order, personal
 
@@ -75,6 +75,7 @@ def gather(
             approver=approver,
             approvals_hour=asked,
             paired_address=kind is EffectClass.COMMUNICATE and _paired(view, effect.queue),
+            own_address=kind is EffectClass.COMMUNICATE and _own(view, effect.queue, turn.sender),
             effects_hour=done,
             now=now,
             approvals_free_at=asks_free,
@@ -175,6 +176,15 @@ def _orders(view: View, effect: Effect, *, own: bool) -> Iterator[StoredEffect]:
 
 def _paired(view: View, address: str) -> bool:
     row = view.one("SELECT address FROM identity WHERE address = ? AND revoked_at IS NULL", (address,))
+    return row is not None
+
+
+def _own(view: View, address: str, person_id: str | None) -> bool:
+    """Whether ``address`` is a device of this person's or of the owner's."""
+    row = view.one(
+        "SELECT address FROM identity WHERE address = ? AND revoked_at IS NULL AND person_id IN (?, ?)",
+        (address, person_id or OWNER_ID, OWNER_ID),
+    )
     return row is not None
 
 

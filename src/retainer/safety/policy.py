@@ -37,6 +37,10 @@ class Facts:
     """Scope of the device the turn speaks for; ``None`` when that person has none left."""
     paired_address: bool = False
     """Whether the effect's queue is the address of a paired device."""
+    own_address: bool = False
+    """Whether the effect's queue is an address of the sender's own or of the owner's."""
+    worded: bool = False
+    """Whether every argument stands in the sender's own words."""
     approver: bool = True
     """Whether anybody is paired who may say yes to this effect."""
     live: bool = False
@@ -136,7 +140,18 @@ def _effectful(effect: Effect, turn: Turn, facts: Facts) -> Verdict:
         return _ask("It speaks to somebody who is not paired.", "code")
     if dirty:
         return _ask("I read text from outside before this, and you did not ask for exactly this.")
+    if _leaks(effect, turn, facts) and not _committed(effect, turn):
+        return _ask("Private records were read before it, and you did not ask for exactly this.")
     return ALLOW
+
+
+def _leaks(effect: Effect, turn: Turn, facts: Facts) -> bool:
+    """Whether what is private could leave with this: in a question to the outside, or to somebody else."""
+    if not (turn.label.private or effect.label.private):
+        return False
+    if effect.effect_class is EffectClass.FETCH:
+        return not facts.worded
+    return effect.effect_class is EffectClass.COMMUNICATE and not facts.own_address
 
 
 def _committed(effect: Effect, turn: Turn) -> bool:

@@ -189,8 +189,10 @@ class GuardedTurn:
     def _decide(self, effect: Effect, line: Tool) -> Verdict:
         named = effect.effect_class is EffectClass.COMMUNICATE and self._named(effect, line)
         facts = self._facts(named, effect.effect_class is EffectClass.MONEY and is_live(account_of(effect)))
+        if effect.effect_class is EffectClass.FETCH and self.label.private:
+            facts = replace(facts, worded=self._words.hold(effect.args))
         turn = self._turn()
-        if self._tainted and self._committed(effect):
+        if self._committed(effect):
             turn = replace(turn, commitments=frozenset({effect.digest}))
         if self._counts is not None and self.principal is not None:
             known = effect.digest in self._asked
@@ -199,8 +201,6 @@ class GuardedTurn:
         if verdict.decision is Decision.ALLOW and effect.effect_class is EffectClass.MONEY:
             # Only a strategy's orders and cancellations pass unasked, and here a model says which this is.
             return Verdict(Decision.ASK, "An order: every order of a person or an agent needs a yes.", "code")
-        if verdict.decision is Decision.ALLOW and self._leaks(effect):
-            return Verdict(Decision.ASK, "Private records were read before it, and you did not ask for this.", "tap")
         if verdict.level == "tap" and self._to_others(effect, line):
             return replace(verdict, level="code")
         return verdict
@@ -219,7 +219,9 @@ class GuardedTurn:
         found = self._known.get((named, live))
         if found is None:
             scope = None if self.principal is None else self.principal.scope
-            found = policy.Facts(person=True, scope=scope, paired_address=named, live=live, limits=self._limits)
+            found = policy.Facts(
+                person=True, scope=scope, paired_address=named, own_address=named, live=live, limits=self._limits
+            )
             self._known[named, live] = found
         return found
 
@@ -237,11 +239,6 @@ class GuardedTurn:
 
     def _to_others(self, effect: Effect, line: Tool) -> bool:
         return effect.effect_class is EffectClass.COMMUNICATE or any(effect.args.get(sink) for sink in line.sinks)
-
-    def _leaks(self, effect: Effect) -> bool:
-        """A question to the outside, in other than the owner's words, after private records were read."""
-        asks_outside = effect.effect_class is EffectClass.FETCH
-        return asks_outside and self.label.private and not self._committed(effect) and not self._words.hold(effect.args)
 
     def _committed(self, effect: Effect) -> bool:
         return self._commitment(effect) is not None
