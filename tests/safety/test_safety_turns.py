@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -268,6 +269,18 @@ class TestPeople:
         guard.begin("hello", who, "telegram")
         assert said(guard, "balance", {}) == "deny"
 
+    def test_whoever_calls_themselves_owner_on_a_channel_of_names_is_a_stranger(self, guard: SafetyProtocols) -> None:
+        guard.authorize("alice", channel="irc", scope="trade", person_id="owner")
+        for stranger in ("owner", "local", "Owner"):
+            assert guard.begin("hello", stranger, "irc").check("balance", {}).decision == "deny"
+        assert guard.begin("hello", "alice", "irc").check("balance", {}).decision == "allow"
+        guard.revoke("alice", channel="irc")
+        assert guard.begin("hello", "owner", "irc").check("balance", {}).decision == "deny"
+        assert guard.begin("hello", "owner", "terminal").check("balance", {}).decision == "allow"
+        assert guard.begin("hello", "owner", "script").check("balance", {}).decision == "allow", (
+            "nobody has names there"
+        )
+
     def test_a_revoked_device_is_a_stranger_with_its_next_message(self, guard: SafetyProtocols) -> None:
         ann = guard.authorize("42", scope="trade", channel="telegram")
         guard.begin("hello", ann, "telegram")
@@ -366,6 +379,30 @@ class TestOutput:
         assert "hunter2" not in shown
         assert "sk-abc" not in shown
         assert shown.endswith("(With text from outside: read_mail.)")
+
+    @pytest.mark.parametrize(
+        "picture",
+        [
+            "![a [b] c](https://evil.example/1234.56.png)",
+            "![a](https://evil.example/(1234.56).png)",
+            "![a\\]](https://evil.example/1234.56.png)",
+            "![a][r]\n\n[r]: https://evil.example/1234.56.png",
+            "<img src='https://evil.example/1234.56.png' <b>",
+            "[![a [b]](https://evil.example/1.png)](https://evil.example/1234.56)",
+        ],
+    )
+    def test_no_spelling_of_a_picture_or_a_hidden_link_survives(self, guard: SafetyProtocols, picture: str) -> None:
+        begun(guard).record("read_mail", {}, "")
+        shown = guard.output(f"Here: {picture} end")
+        for mark in ("![", "](", "][", "]:", "<img"):
+            assert mark not in shown
+
+    def test_a_long_reply_of_nothing_but_beginnings_takes_no_time(self, guard: SafetyProtocols) -> None:
+        begun(guard).record("read_mail", {}, "")
+        began = time.process_time()
+        for piece in ("[", "![", "![](", "<img ", "[x](a:", "[x](", "]("):
+            guard.output(piece * 20_000)
+        assert time.process_time() - began < 5, "it took a minute and more"
 
     def test_links_that_could_carry_data_are_taken_out_unless_they_were_read(self, guard: SafetyProtocols) -> None:
         begun(guard).record("read_mail", {}, "reset: https://shop.example/reset?token=abcdef123456")

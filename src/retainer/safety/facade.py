@@ -83,9 +83,11 @@ class SafetyProtocols:
     def begin(self, owner_text: str, principal: people.Principal | str | None, channel: str) -> GuardedTurn:
         """A message arrived: a new turn begins, and :meth:`plan` to :meth:`output` are about it from now on.
 
-        ``principal`` is who wrote it: a :class:`~retainer.safety.people.Principal`, a person's id (``owner`` is who
-        runs this program) or a stable id of ``channel``. In the turn of anybody who is not paired, every call is
-        denied. The turn is returned as well; it has the same methods, for several conversations side by side.
+        ``principal`` is who wrote it: a stable id of ``channel``, or a :class:`~retainer.safety.people.Principal`. At
+        the terminal of this machine, and on a channel with no paired device (nobody's name means anything there), it
+        may be a person's id; ``owner`` is who runs this program. Where senders choose their names, pair their devices
+        first, or pass a ``Principal``. In the turn of anybody who is not paired, every call is denied.
+        The turn is returned as well; it has the same methods, for several conversations side by side.
         """
         now = self._clock.now()
         who = self._who(principal, channel)
@@ -133,7 +135,11 @@ class SafetyProtocols:
         if isinstance(principal, people.Principal):
             return people.identify(self._store.view(), principal.channel, principal.stable_id)
         found = self.principal(principal, channel)
-        return found or people.principal_at(self._store.view(), principal, None, channel)
+        if found is not None:
+            return found
+        view = self._store.view()
+        named = channel == people.LOCAL_CHANNEL or not people.has_devices(view, channel)
+        return people.principal_at(view, principal, None, channel) if named else None
 
     # --- people -----------------------------------------------------------------------------------------------------
     def authorize(

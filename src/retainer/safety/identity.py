@@ -115,6 +115,11 @@ def devices(view: View, person_id: str | None = None) -> list[Device]:
     ]
 
 
+def has_devices(view: View, channel: str) -> bool:
+    """Whether a device is or ever was paired on ``channel``."""
+    return view.one("SELECT stable_id FROM identity WHERE channel = ? LIMIT 1", (channel,)) is not None
+
+
 def addresses(view: View, person_id: str | None = None) -> frozenset[str]:
     """Addresses (``telegram:42``) of paired devices: where the service may speak without being asked first."""
     return frozenset(device.address for device in devices(view, person_id))

@@ -7,8 +7,11 @@ from collections.abc import Collection, Sequence
 
 from retainer.safety.redact import default_redactor
 
-_IMAGE = re.compile(r"!\[([^\]]*)\]\(([^)]*)\)|<img\b[^>]*>", re.IGNORECASE)
-_LINK = re.compile(r"\[([^\]]*)\]\((\w+:[^)\s]*)[^)]*\)")
+# No part of these may run over the beginning of another match: a text of nothing but beginnings would take for ever.
+_IMAGE = re.compile(r"!\[([^\[\]]*)\]\(([^()]*)\)|<img\b[^<>]*>", re.IGNORECASE)
+_LINK = re.compile(r"\[([^\[\]]*)\]\((\w+:[^()\[\]\s]*)[^()\[\]]*\)")
+_BEGINNINGS = re.compile(r"!(?=\[)|<(?=img\b)|(?<=\])(?=[(\[:])", re.IGNORECASE)
+"""Of pictures, links and references in any other spelling, such as nested brackets."""
 _URL = re.compile(r"\b(?:https?|ftp|data|javascript|file):[^\s<>\"')\]]+", re.IGNORECASE)
 _PUNCTUATION = ".,;:!?"
 REMOVED = "[link removed]"
@@ -32,6 +35,7 @@ def clean_output(text: str, *, seen: Collection[str] = (), sources: Sequence[str
         return text
     text = _IMAGE.sub(lambda match: f"[picture{': ' + match.group(1) if match.group(1) else ''}]", text)
     text = _LINK.sub(lambda match: f"{match.group(1)} ({match.group(2)})", text)
+    text = _BEGINNINGS.sub(lambda match: "" if match.group() else " ", text)
     text = _URL.sub(lambda match: match.group() if _harmless(match.group(), seen) else REMOVED, text)
     return f"{text}\n(With text from outside: {', '.join(sources)}.)"
 
