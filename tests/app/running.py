@@ -73,9 +73,11 @@ def until(what: Callable[[], Any], patience: float = PATIENCE, pause: float = 0.
 class Service:
     """``retainer up`` without a terminal."""
 
-    def __init__(self, folder: Path, env: Mapping[str, str] | None = None) -> None:
+    def __init__(self, folder: Path, env: Mapping[str, str] | None = None, **options: Any) -> None:
+        """``options`` go to the process, and to those of the commands beside it."""
         self.folder = folder
         self.env = dict(env or {})
+        self.options = options
         self.process: subprocess.Popen[str] | None = None
         self.opened = 0.0
         """Seconds from the start of the process until it said how to reach it."""
@@ -93,6 +95,7 @@ class Service:
             stderr=subprocess.STDOUT,
             env=environment(self.folder, self.env),
             text=True,
+            **self.options,
         )
         output.close()
         process = self.process
@@ -128,7 +131,7 @@ class Service:
 
     def run(self, *arguments: str, said: str | bytes = "", **options: Any) -> subprocess.CompletedProcess[str]:
         """One command beside it."""
-        return retainer(self.folder, *arguments, said=said, env=self.env, **options)
+        return retainer(self.folder, *arguments, said=said, env=self.env, **self.options, **options)
 
     def json(self, *arguments: str) -> Any:
         """One command with ``--json``."""
@@ -178,6 +181,7 @@ class Chat:
             stderr=subprocess.STDOUT,
             env=environment(service.folder, service.env),
             text=True,
+            **service.options,
         )
         self._read = ""
         self._more = threading.Condition()

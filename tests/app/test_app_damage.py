@@ -1,28 +1,22 @@
-"""Storage that breaks under the real service: it refuses, says what is missing and what to do, and comes back."""
+"""Records that break under the real service: it refuses, says what is missing and what to do, and comes back."""
 
 from __future__ import annotations
 
 import json
 import os
-import random
-import resource
 import signal
 import socket
 import sqlite3
 import threading
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
 import psutil
 import pytest
-from tests.app.running import Service, chatting, retainer, until
+from tests.app.running import Service, chatting, until
 from tests.app.servers import SlowModel, serving
-
-from retainer.runtime.sqlite_session import storage_error
 
 pytestmark = pytest.mark.timeout(300)  # a dozen processes one after another, on a machine that does other things too
 STEADY = {"RETAINER_BACKUP__ENABLED": "false", "RETAINER_TRADING__REPLAY__START": "2007-01-03"}
@@ -40,13 +34,6 @@ def spoil(path: Path) -> None:
 ONCE_EACH = (
     "SELECT event_seq, COUNT(*) AS n FROM effect WHERE tool = 'terminal.reply' AND state = 'done' GROUP BY event_seq"
 )
-SAID = (
-    "SELECT b.bytes FROM event e JOIN body b ON b.id = e.body_id WHERE e.kind IN ('message', 'command') ORDER BY e.seq"
-)
-
-
-def messages_of(service: Service) -> list[str]:
-    return [json.loads(row["bytes"])["text"] for row in service.query(SAID)]
 
 
 # --- a damaged file --------------------------------------------------------------------------------------------------
@@ -148,95 +135,6 @@ def test_an_unclean_end_that_lost_nothing_is_none_of_that(tmp_path: Path) -> Non
         service.start()
         assert service.json("status")["safe_mode"] is None
         service.next_bar()
-
-
-# --- a full disk -----------------------------------------------------------------------------------------------------
-def test_a_disk_that_fills_up_at_random_moments_loses_and_doubles_nothing(tmp_path: Path) -> None:
-    """The system refuses every byte beyond the first thousand of a file, again and again; people go on writing."""
-    rng = random.Random(7)
-    with Service(tmp_path / "data", STEADY) as service:
-        service.caught_up()
-        process, said = psutil.Process(service.pid), 0
-        _, hard = process.rlimit(resource.RLIMIT_FSIZE)
-        with chatting(service) as chat:
-            for _ in range(4):
-                time.sleep(rng.uniform(0.0, 0.6))
-                process.rlimit(resource.RLIMIT_FSIZE, (1000, hard))
-                chat.write(f"what is {said} + {said}?")
-                said += 1
-                time.sleep(rng.uniform(0.2, 1.5))
-                process.rlimit(resource.RLIMIT_FSIZE, (hard, hard))
-                chat.expect(rf"\b{2 * (said - 1)}\b")
-        assert service.process is not None
-        assert service.process.poll() is None
-        asked = [text for text in messages_of(service) if text.startswith("what is")]
-        assert asked == [f"what is {n} + {n}?" for n in range(said)]
-        assert {row["n"] for row in service.query(ONCE_EACH)} == {1}
-        service.next_bar()
-        figures = service.json("status")
-        assert (figures["dead"], figures["parked"], figures["effects"]["unknown"]) == (0, 0, 0)
-        days = [row["external_id"] for row in service.query("SELECT external_id FROM event WHERE kind = 'bar'")]
-        assert len(days) == len(set(days))
-
-
-def test_while_the_disk_is_full_it_says_so_and_afterwards_all_is_well(tmp_path: Path) -> None:
-    with closing(socket.create_server(("127.0.0.1", 0))) as probe:
-        port = probe.getsockname()[1]
-    with Service(tmp_path / "data", {**STEADY, "RETAINER_MONITOR__PORT": str(port)}) as service:
-        service.caught_up()
-        assert ready(port)[0] == 200
-        process = psutil.Process(service.pid)
-        _, hard = process.rlimit(resource.RLIMIT_FSIZE)
-        process.rlimit(resource.RLIMIT_FSIZE, (1000, hard))
-        until(lambda: ready(port)[0] == 503)
-        assert "The database" in ready(port)[1]["storage"]
-        process.rlimit(resource.RLIMIT_FSIZE, (hard, hard))
-        until(lambda: ready(port)[0] == 200)
-        service.next_bar()
-        until(lambda: service.run("health").returncode == 0)  # other processes are told within two seconds
-
-
-def ready(port: int) -> tuple[int, dict[str, str]]:
-    """The page ``/ready``."""
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/ready", timeout=20) as answer:
-            return answer.status, json.load(answer)
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code, json.load(error)
-
-
-def test_a_disk_that_is_full_at_the_start_is_worth_another_try(tmp_path: Path) -> None:
-    def full() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))
-
-    done = retainer(tmp_path / "data", "up", preexec_fn=full)
-    assert done.returncode == 1  # 2 would keep a service manager from trying again
-    assert "The database" in done.stderr
-    assert "Traceback" not in done.stderr
-
-
-def test_a_folder_on_a_read_only_disk_is_named(tmp_path: Path) -> None:
-    """``/proc`` is one that not even root may write to."""
-    done = retainer(Path("/proc/retainer/data"), "up", cwd=tmp_path)
-    assert done.returncode == 2
-    assert "/proc/retainer" in done.stderr
-    assert "RETAINER_DATA" in done.stderr
-    assert "Traceback" not in done.stderr
-
-
-def test_a_database_that_became_read_only_is_named(tmp_path: Path) -> None:
-    database = tmp_path / "retainer.db"
-    with closing(sqlite3.connect(database)) as connection:
-        connection.execute("CREATE TABLE t (x)")
-    with (
-        closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True)) as connection,
-        pytest.raises(sqlite3.OperationalError) as refused,
-    ):
-        connection.execute("INSERT INTO t VALUES (1)")
-    worded = storage_error(refused.value, str(database))
-    assert worded is not None
-    assert "Make it writable" in worded.hint
 
 
 # --- an end that was asked for ---------------------------------------------------------------------------------------

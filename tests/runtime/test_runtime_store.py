@@ -293,6 +293,20 @@ def test_a_folder_that_cannot_be_used_is_named(tmp_path: Path) -> None:
         FolderLock.acquire(tmp_path / "file")
 
 
+def test_a_folder_that_is_taken_away_takes_nothing_until_it_is_back(tmp_path: Path) -> None:
+    """What is open could still be written, but nobody would find it there. A read-only folder is the same to it."""
+    store = SqliteStore.open(tmp_path / "data" / "r.db", ONE)
+    put(store, 1)
+    (tmp_path / "data").rename(tmp_path / "away")
+    with pytest.raises(StorageError, match="data cannot be written") as refused:
+        put(store, 2)
+    assert "Make it writable" in refused.value.hint
+    (tmp_path / "away").rename(tmp_path / "data")
+    put(store, 3)
+    assert keys(store) == [1, 3]
+    store.close()
+
+
 def test_a_closed_store_says_so(tmp_path: Path) -> None:
     store = SqliteStore.open(tmp_path / "r.db", ONE)
     store.close()

@@ -105,6 +105,13 @@ def write_json(path: Path, value: Mapping[str, Any], *, durable: bool = False) -
     os.replace(temporary, path)
 
 
+def overwrite_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Write into the file that is there: what is left where a full disk or a read-only folder takes no new one."""
+    with path.open("r+") as file:
+        file.write(json.dumps(value, indent=1, sort_keys=True))
+        file.truncate()
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """The file's object; empty when there is none or it is being replaced."""
     try:

@@ -13,7 +13,7 @@ import structlog
 from retainer.app import anchoring
 from retainer.app.agents import agent_adapters, agent_migrations, load_agents
 from retainer.app.config import Settings
-from retainer.app.folder import DataFolder, read_json, write_json
+from retainer.app.folder import DataFolder, overwrite_json, read_json, write_json
 from retainer.app.mandates import sign_first
 from retainer.app.operations.backups import in_server
 from retainer.app.operations.damage import (
@@ -144,7 +144,8 @@ class Service:
         if hasattr(self, "store"):
             await asyncio.to_thread(self.store.close)
         if ended:
-            self.folder.service_file.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # read-only by now
+                self.folder.service_file.unlink(missing_ok=True)
         if self._lock is not None:
             self._lock.release()
             self._lock = None
@@ -341,10 +342,16 @@ class Service:
             }
             self._remember()
             if state != said:
-                with contextlib.suppress(OSError):  # a full disk: tried again in the next round
-                    write_json(self.folder.service_file, state)
+                with contextlib.suppress(OSError):  # tried again in the next round
+                    self._say_state(state)
                     said = state
             await asyncio.sleep(STATE_EVERY_S)
+
+    def _say_state(self, state: Mapping[str, Any]) -> None:
+        try:
+            write_json(self.folder.service_file, state)
+        except OSError:  # a full disk, or a read-only folder: just then others have to be told
+            overwrite_json(self.folder.service_file, state)
 
     def _recorded(self) -> dict[str, Any]:
         """How far the records go, for the next start."""

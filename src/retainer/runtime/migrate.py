@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 from collections.abc import Iterator, Sequence
@@ -75,10 +76,14 @@ def _touch(path: Path, *, owner: bool) -> bool:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
     except OSError as error:
         raise StorageError(
-            f"The data folder {path.parent} cannot be used: {error.strerror}.",
+            f"{error.filename or path} cannot be used: {error.strerror}.",
             hint="Make it writable, or set RETAINER_DATA to another one.",
         ) from error
-    log = path.with_name(path.name + "-wal")
+    log, index = (path.with_name(path.name + end) for end in ("-wal", "-shm"))
+    for beside in (log, index):
+        if beside.exists() and not os.access(beside, os.W_OK):
+            with contextlib.suppress(OSError):  # SQLite gave it the mode of a database that was read-only meanwhile
+                beside.chmod(0o600)
     return log.exists() and log.stat().st_size > 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -99,7 +100,17 @@ class SqliteSession:
         """A file is always there."""
 
     def begin(self, units: int) -> None:
+        self._writable()
         self._connection.execute("BEGIN IMMEDIATE")
+
+    def _writable(self) -> None:
+        """Raise :class:`StorageError` if folder or file were made read-only: what is open would let us go on, but
+        nobody else could write any more, nor could we after a restart."""
+        for what, path in (("data folder", Path(self._path).parent), ("database", Path(self._path))):
+            if not os.access(path, os.W_OK):
+                raise StorageError(
+                    f"The {what} {path} cannot be written.", hint="Make it writable; work goes on by itself."
+                )
 
     def commit(self) -> None:
         self._connection.execute("COMMIT")
