@@ -76,3 +76,25 @@ def test_processes_that_print_into_one_stream_do_not_tear_each_others_lines_and_
     assert writes[0].endswith("\n")
     line = json.loads(writes[0])
     assert (line["event"], line["given"], line["process"]) == ("counted", "[secret]", process)
+
+
+FULL = """
+import logging, resource, sys
+from pathlib import Path
+from retainer.app.config import LogSettings
+from retainer.app.logs import setup_logging
+
+path = setup_logging(Path(sys.argv[1]), LogSettings())
+_, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+logging.warning("lost with hunter2")
+resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+logging.warning("there is room again")
+"""
+
+
+def test_a_line_that_a_full_disk_does_not_take_is_nowhere_else_instead(tmp_path: Path) -> None:
+    """Python would print it as it is, secrets and all, with a traceback, over the chat."""
+    done = subprocess.run([sys.executable, "-c", FULL, str(tmp_path)], capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    assert "there is room again" in (tmp_path / "retainer.log").read_text()

@@ -22,6 +22,9 @@ class _RotatingFile(logging.handlers.RotatingFileHandler):
     def shouldRollover(self, record: logging.LogRecord) -> bool:  # noqa: N802 - the base class's name
         return self.stream is not None and self.stream.tell() >= self.maxBytes
 
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the base class's name
+        """Nothing: a full disk did not take the line, and the base class would print it unredacted."""
+
 
 def quiet_logging() -> None:
     """For commands: what goes wrong is said in their own words, so nothing is logged into their output."""
