@@ -165,11 +165,12 @@ class PhoneBridge:
             now = self._runtime.clock.now()
             self._runtime.store.write_soon(lambda tx: drop(tx, message.channel, message.sender_id, now))
             return
-        refusal = self._too_fast(message, principal)
+        kind = "message" if command is None and start is None and message.data is None else "command"
+        refusal = self._too_fast(message, principal, kind)
         if command is not None and (refusal is None or self._changes(command)):
             await self._urgent(message, principal, command, text)
             return
-        if refusal is None and message.data is None and start is None:
+        if refusal is None and kind == "message":
             refusal = self._unreadable(message, text)
         if refusal is not None:
             if refusal:
@@ -258,17 +259,20 @@ class PhoneBridge:
         """Whether an urgent command would make anything different: *stop* holds however fast somebody writes."""
         return command.all or read_control(self._runtime.store.view()).state != _STATES[command.command]
 
-    def _too_fast(self, message: IncomingMessage, principal: Principal) -> str | None:
-        """What to say to somebody who writes or presses too fast; ``""``: nothing more; ``None``: it is taken."""
+    def _too_fast(self, message: IncomingMessage, principal: Principal, kind: str) -> str | None:
+        """What to say to somebody who writes or presses too fast; ``""``: nothing more; ``None``: it is taken.
+
+        Messages and commands are counted apart: much talk keeps nobody from answering a card.
+        """
         admitted = f"{message.channel}\0{message.chat_id}\0{message.message_id}"
         if admitted in self._admitted:
             return None
-        person, now = principal.person_id, self._runtime.clock.now()
-        self._remember(person, now)
-        hit = self._rate.hit(person, now)
+        key, now = f"{principal.person_id}\0{kind}", self._runtime.clock.now()
+        self._remember(key, principal.person_id, kind, now)
+        hit = self._rate.hit(key, now)
         if not hit.ok:
             most = self._limits.messages_per_minute
-            pause = wait(self._rate.free_at(person, now), now)
+            pause = wait(self._rate.free_at(key, now), now)
             words = f"I take {most} messages a minute and left out the latest ones; go on in {pause}."
             return words if hit.notice else ""
         self._admitted[admitted] = None
@@ -290,20 +294,19 @@ class PhoneBridge:
             return "That message had no text in it."
         return None
 
-    def _remember(self, person: str, now: datetime) -> None:
+    def _remember(self, key: str, person: str, kind: str, now: datetime) -> None:
         """Before the first message of ``person`` since the start: what they said just before it counts as well."""
-        if person in self._remembered:
+        if key in self._remembered:
             return
-        self._remembered.add(person)
+        self._remembered.add(key)
         rows = self._runtime.store.view().query(
-            "SELECT received_at FROM event WHERE sender = ? AND kind IN ('message', 'command') "
-            "ORDER BY seq DESC LIMIT ?",
-            (person, self._limits.messages_per_minute),
+            "SELECT received_at FROM event WHERE sender = ? AND kind = ? ORDER BY seq DESC LIMIT ?",
+            (person, kind, self._limits.messages_per_minute),
         )
         for row in reversed(rows):
             at = from_epoch(row["received_at"])
             if now - at < timedelta(minutes=1):
-                self._rate.hit(person, at)
+                self._rate.hit(key, at)
 
     async def _said(self, message: IncomingMessage, principal: Principal) -> None:
         try:
