@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -209,14 +210,26 @@ def test_threat_11_an_order_of_an_agent_or_a_slip_of_the_finger_is_asked_and_abo
     assert guard.check(house_rows.view(), order(), PERSON, now).level == "tap"
     fat = order(account="robinhood", quantity="500", notional="96005")
     assert guard.check(house_rows.view(), fat, PERSON, now).level == "code"
+    for turn in (
+        replace(PERSON, sender="chat", kind="request"),  # another agent's wish
+        replace(PERSON, sender=None, kind="timer"),
+        replace(BAR, source="agent:trading"),
+    ):
+        assert guard.check(house_rows.view(), order(), turn, now).decision is Decision.ASK
 
 
 def test_threat_14_a_path_out_of_its_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "link").symlink_to("/etc")
-    for given in ("../x", "/etc/passwd", "link/passwd", "in/../../x"):
+    (tmp_path / "outside").write_text("of somebody else")
+    (tmp_path / "in" / "second").hardlink_to(tmp_path / "outside")
+    os.mkfifo(tmp_path / "in" / "pipe")
+    for given in ("../x", "/etc/passwd", "link/passwd", "in/../../x", "second", "pipe"):
         with pytest.raises(RefusedError):
             plain.open_inside(tmp_path / "in", given)
+    with pytest.raises(RefusedError):
+        plain.open_inside(tmp_path / "in", "second", write=True)
+    assert (tmp_path / "outside").read_text() == "of somebody else"
 
 
 def test_threat_15_a_statement_that_does_more_than_read_is_refused(house_rows: SqliteStore, tmp_path: Path) -> None:
@@ -257,6 +270,8 @@ async def test_threat_16_a_secret_is_found_nowhere(tmp_path: Path, caplog: pytes
     default_redactor().register(canary)
     turn = guard.begin("what is the key?", "owner", "terminal")
     assert canary not in turn.output(f"It is {canary}.")
+    unknown = "sk-proj-7f3e9a51c07f3e9a51c0"
+    assert unknown not in turn.output(f"I found {unknown} in a mail."), "by its shape, though nobody registered it"
     store = plain.LocalStore(tmp_path / "audit.db")
     store.write_now(lambda tx: plain.append(tx, "x", "y", "z", {"said": canary}, SystemClock().now()))
     store.close()

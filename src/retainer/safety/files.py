@@ -1,4 +1,4 @@
-"""Files below one folder and nowhere else: no absolute path, no ``..``, no symbolic link, no device.
+"""Files below one folder and nowhere else: no absolute path, no ``..``, no link of either kind, no device.
 
 :func:`open_inside` walks folder by folder without following links, so what is checked is what is opened.
 """
@@ -52,9 +52,11 @@ def open_inside(root: Path, given: str, *, write: bool = False) -> BinaryIO:
     finally:
         os.close(held)
     try:
-        mode = os.fstat(fd).st_mode
-        if not stat.S_ISREG(mode):
+        found = os.fstat(fd)
+        if not stat.S_ISREG(found.st_mode):
             raise RefusedError(f"{given!r} is not a plain file.")
+        if found.st_nlink > 1:
+            raise RefusedError(f"{given!r} is a second name of a file that may lie elsewhere.", hint="Copy it instead.")
         if write:
             os.ftruncate(fd, 0)
         return os.fdopen(fd, "wb" if write else "rb")
