@@ -95,3 +95,11 @@ def test_a_start_on_the_same_records_is_none_of_that(url: str, tmp_path: Path) -
         with Service(folder, env) as service:
             service.end(number)
         assert not in_safe_mode(folder, url)
+
+
+def test_another_database_is_not_taken_for_an_older_one(postgres: PostgresServer, url: str, tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    asked(folder, {"RETAINER_STORE__URL": url}, url)
+    fresh = postgres.database()
+    with Service(folder, {"RETAINER_STORE__URL": fresh}):
+        assert not in_safe_mode(folder, fresh)

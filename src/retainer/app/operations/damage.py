@@ -82,14 +82,17 @@ def notice_older_records(folder: DataFolder, store: BaseStore, clock: Clock) -> 
     safe mode: the world is ahead of them. Returns what speaks for it, in words.
     """
     from retainer.runtime.postgres.dump import continue_numbers as continue_on_server
-    from retainer.runtime.postgres.dump import moved
+    from retainer.runtime.postgres.dump import moved, place_of
 
     noted = read_json(folder.recorded)
+    with store.view() as view:
+        if noted.get("place") != place_of(view):  # of other records
+            noted = {}
     now = clock.now()
 
     def unit(tx: Tx) -> list[str]:
         elsewhere = moved(tx)
-        have = far_on_server(tx)
+        have = _numbers(tx)
         gone = [f"{name} {have[name] + 1} to {noted[name]}" for name in have if _number(noted, name) > have[name]]
         reasons = ["they were put back from a dump"] if elsewhere else []
         reasons += [f"{words} are missing" for words in gone]
@@ -110,8 +113,14 @@ def notice_older_records(folder: DataFolder, store: BaseStore, clock: Clock) -> 
     return reasons
 
 
-def far_on_server(view: View) -> dict[str, int]:
-    """How far the records in a server go: numbers that only ever grow."""
+def far_on_server(view: View) -> dict[str, Json]:
+    """Where the records in a server are and how far they go, for the folder to remember."""
+    from retainer.runtime.postgres.dump import place_of
+
+    return {"place": place_of(view), **_numbers(view)}
+
+
+def _numbers(view: View) -> dict[str, int]:
     return {name: int((view.one(_FAR[name]) or {"n": 0})["n"] or 0) for name in ("events", "effects")}
 
 
