@@ -282,6 +282,15 @@ def asked(store: SqliteStore, now: datetime, requester: str, address: str) -> tu
 class TestThreat3StolenPhone:
     """Revoked means at once, and what waits at that device dies."""
 
+    def test_a_channel_has_devices_once_one_was_paired_on_it(
+        self, local: LocalStore, host: Principal, now: datetime
+    ) -> None:
+        assert not people.has_devices(local.view(), "irc")
+        local.write_now(lambda tx: people.add_device(tx, "irc", "alice", "chat", now, name="Alice"))
+        assert people.has_devices(local.view(), "irc")
+        local.write_now(lambda tx: people.revoke(tx, now, channel="irc", stable_id="alice"))
+        assert people.has_devices(local.view(), "irc"), "names still mean something there"
+
     def test_a_revoked_device_is_a_stranger(self, local: LocalStore, host: Principal, now: datetime) -> None:
         redeem(local, issue(local, now), now)
         assert local.write_now(lambda tx: people.revoke(tx, now, channel="telegram", stable_id="42")) == 1
