@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from retainer.agent.figures import HONEST_DEED, HONEST_FIGURE, figures
+from retainer.chat import reminders
 from retainer.chat.cards import LOOSE, NONE_WAITS
 from retainer.chat.commands import NO_ADVICE, STOP_HINT
 from retainer.core.labels import Trust
@@ -50,6 +51,21 @@ async def test_two_questions_in_one_message_are_both_answered(start: Start) -> N
         "The bot made 1,204.50 dollars today (2026-11-01 to 2026-11-02).\nTrades: 3.",
         "The bot made 1,204.50 dollars last month (2026-11-01 to 2026-11-02).\nTrades: 3.",
     ]
+
+
+async def test_a_conversation_holds_a_bounded_number_of_reminders(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reminders, "MOST", 2)
+    service = await start()
+    for task in ("one", "two"):
+        [text] = await service.say(f"remind me tomorrow at 9 to do {task}")
+        assert text.startswith("I will remind you")
+    [text] = await service.say("remind me tomorrow at 9 to do three")
+    assert text == "2 reminders are set here, which is the limit. “cancel reminder 1” removes one."
+    await service.say("cancel reminder 1")
+    [text] = await service.say("remind me tomorrow at 9 to do three")
+    assert text.startswith("I will remind you")
 
 
 async def test_without_a_model_it_says_so_and_what_works_meanwhile(start: Start) -> None:

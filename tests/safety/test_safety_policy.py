@@ -98,6 +98,9 @@ ADMIN = effect(EffectClass.ADMIN)
         (NOTE, TAINTED, replace(PERSON, approvals_hour=6), "deny"),
         (NOTE, OWNERS, replace(PERSON, effects_hour=60), "deny"),
         (REPLY, OWNERS, replace(PERSON, effects_hour=60), "allow"),
+        (REPLY, replace(OWNERS, replies=49), PERSON, "allow"),
+        (REPLY, replace(OWNERS, replies=50), PERSON, "deny"),
+        (ELSEWHERE, replace(OWNERS, replies=50), replace(PERSON, paired_address=True, own_address=True), "allow"),
         (effect(EffectClass.WRITE_OWN, label=UNTRUSTED), OWNERS, PERSON, "ask tap"),
     ],
 )

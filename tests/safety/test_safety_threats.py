@@ -194,6 +194,19 @@ async def test_threat_10_one_event_leads_to_a_bounded_number_of_actions(house: H
     assert row["reason"] == "50 actions for one event is the limit; it frees with the next message or event."
 
 
+async def test_threat_10_one_event_leads_to_a_bounded_number_of_replies(house: House) -> None:
+    """A text message costs money, and a phone that does not stop ringing is no use to stop anything."""
+    address = "telegram:42"
+    house.agent.wishes = lambda _e: [
+        reply_effect(address, OutgoingMessage(text=str(n)), name=f"r{n}") for n in range(80)
+    ]
+    await house.happen("message", "owner")
+    said = house.store.view().query("SELECT state, reason FROM effect WHERE queue = ? ORDER BY id", (address,))
+    limit = Limits().replies_per_event
+    assert [row["state"] == "refused" for row in said] == [False] * limit + [True] * (80 - limit)
+    assert said[-1]["reason"] == "50 replies to one event is the limit."
+
+
 async def test_threat_10_one_event_leads_to_a_bounded_number_of_readings(house: House) -> None:
     house.agent.wishes = lambda _e: [wish(f"r{n}", "web.get", EffectClass.READ, page=str(n)) for n in range(40)]
     await house.happen("message", "owner")

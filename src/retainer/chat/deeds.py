@@ -140,6 +140,8 @@ class Deeds:
                 f"When shall I remind you of “{wish.task}”? Say it with a time to come, "
                 "for example “remind me tomorrow at 9 to …”."
             )
+        if len(reminders.pending(ctx.view, message.lane)) >= reminders.MOST:
+            return f"{reminders.MOST} reminders are set here, which is the limit. “cancel reminder 1” removes one."
         name = f"{reminders.PREFIX}{message.seq}"
         ctx.timer(name, at=wish.at, body={"text": wish.task, "address": message.address, "reminder": name})
         when = reminders.spoken_time(wish.at, message.now, self.zone)

@@ -15,6 +15,8 @@ from retainer.runtime import bodies
 
 PREFIX = "reminder:"
 """Names of reminders' timers begin with it."""
+MOST = 100
+"""Reminders that may be set in one conversation."""
 MORNING = time(9, 0)
 """When a day is named without an hour."""
 

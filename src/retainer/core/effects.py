@@ -146,6 +146,8 @@ class Turn:
     """Effects of this event so far that are neither reads nor replies."""
     reads: int = 0
     """Reading tool calls of this event so far."""
+    replies: int = 0
+    """Messages to where the event came from, so far."""
 
 
 class Permit:

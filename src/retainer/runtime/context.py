@@ -63,6 +63,7 @@ class TurnContext:
         self._sent: dict[str, Effect] = {}
         self._wishes = 0
         self._reads = 0
+        self._replies = 0
         self._opened: dict[str, StoredEffect] = {}
         self._events: list[NewEvent] = []
         self._units: list[Callable[[Tx], Sequence[Effect] | None]] = []
@@ -100,6 +101,7 @@ class TurnContext:
             spent=frozenset(self._journal.spent),
             wishes=self._wishes,
             reads=self._reads,
+            replies=self._replies,
         )
 
     @property
@@ -355,6 +357,8 @@ class TurnContext:
             self._reads += 1
         elif effect.queue != self.event.reply_to:
             self._wishes += 1
+        else:
+            self._replies += 1
 
     async def _write(self, unit: Callable[[Tx, datetime], T]) -> T:
         return await self._carrier.write(unit)

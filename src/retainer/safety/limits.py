@@ -31,6 +31,8 @@ class Limits:
     """Orders that a person said yes to, per account, on real time: each took a hand, so there may be more."""
     tool_calls_per_event: int = 30
     """Tool calls, reading ones included, that one message may lead to."""
+    replies_per_event: int = 50
+    """Messages to the sender that one event may lead to."""
     effects_per_event: int = 50
     """Effects other than replies and reads that one event may lead to."""
     model_calls_per_hour: int = 600

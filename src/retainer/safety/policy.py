@@ -91,7 +91,10 @@ def check(effect: Effect, turn: Turn, facts: Facts) -> Verdict:
     if kind is EffectClass.READ and over(turn.reads, facts.limits.tool_calls_per_event):
         most = facts.limits.tool_calls_per_event
         return _deny(f"{most} tool calls for one event is the limit; it frees with the next message or event.")
-    if kind is EffectClass.READ or (kind is EffectClass.COMMUNICATE and effect.queue == turn.reply_to):
+    if kind is EffectClass.COMMUNICATE and effect.queue == turn.reply_to:
+        most = facts.limits.replies_per_event
+        return ALLOW if not over(turn.replies, most) else _deny(f"{most} replies to one event is the limit.")
+    if kind is EffectClass.READ:
         return ALLOW
     if over(turn.wishes, facts.limits.effects_per_event):
         most = facts.limits.effects_per_event
