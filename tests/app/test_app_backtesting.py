@@ -178,6 +178,7 @@ def test_ctrl_c_ends_a_sweep_at_once_and_leaves_nothing(tmp_path: Path) -> None:
         env=environment(tmp_path),
         cwd=tmp_path,
         start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - as a shell in the foreground does
     ) as process:
         os.close(theirs)
         shown = b""

@@ -35,7 +35,7 @@ from retainer.trading.answers import ledger_rows
 
 pytestmark = pytest.mark.timeout(300)  # a dozen processes one after another, on a machine that does other things too
 STEADY = {"RETAINER_BACKUP__ENABLED": "false", "RETAINER_TRADING__REPLAY__START": "2007-01-03"}
-FULL = 1000
+FULL = 500
 """Bytes of a file that a full disk still takes: less than the first page of anything."""
 FRAME = 4120
 """Bytes that one changed page takes in SQLite's log."""

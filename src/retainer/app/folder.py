@@ -108,7 +108,7 @@ def write_json(path: Path, value: Mapping[str, Any], *, durable: bool = False) -
 def overwrite_json(path: Path, value: Mapping[str, Any]) -> None:
     """Write into the file that is there: what is left where a full disk or a read-only folder takes no new one."""
     with path.open("r+") as file:
-        file.write(json.dumps(value, indent=1, sort_keys=True))
+        file.write(json.dumps(value, separators=(",", ":")))
         file.truncate()
 
 

@@ -351,7 +351,10 @@ class Service:
         try:
             write_json(self.folder.service_file, state)
         except OSError:  # a full disk, or a read-only folder: just then others have to be told
-            overwrite_json(self.folder.service_file, state)
+            try:
+                overwrite_json(self.folder.service_file, state)
+            except OSError:  # not even the file that is there may grow
+                overwrite_json(self.folder.service_file, self.watch.words())
 
     def _recorded(self) -> dict[str, Any]:
         """How far the records go, for the next start."""
