@@ -481,6 +481,23 @@ class TestApprovals:
         for store in stores:
             store.close()
 
+    def test_guessing_authenticator_codes_ends_for_all_requests_together(
+        self, store: LocalStore, owner: Principal
+    ) -> None:
+        secret = totp.new_secret()
+        right = totp.code_at(secret, int(NOW.timestamp()) // totp.STEP)
+        wrong = "000000" if right != "000000" else "111111"
+
+        def answered(request: Any, code: str) -> str:
+            return str(self.answer(store, request, owner, code=code, totp_secret=secret))
+
+        for _ in range(3):
+            request = self.ask(store, "totp")
+            assert [answered(request, wrong) for _ in range(3)] == ["wrong_code"] * 3
+        last = self.ask(store, "totp")
+        assert [answered(last, wrong), answered(last, right)] == ["wrong_code"] * 2
+        assert store.view().query("SELECT slot FROM totp_slot") == [], "the right one was not even looked at"
+
     def test_levels_and_scopes_are_words_it_knows(self, store: LocalStore) -> None:
         with pytest.raises(InvalidInputError, match="level"):
             store.write_now(lambda tx: plain.ask(tx, "pay", {}, NOW, level="shout"))

@@ -312,8 +312,8 @@ class Approvals:
         if level == "code" and hmac.compare_digest(given.upper().encode(), code_of(row["digest"]).encode()):
             return None
         if level == "totp":
-            wrong, most = _wrong_authenticator_codes(tx, now), self._limits.wrong_authenticator_codes
-            if over(wrong, most):
+            most = self._limits.wrong_authenticator_codes
+            if over(totp.wrong_codes(tx, now), most):
                 text = f"{most} wrong authenticator codes within an hour is the limit; none is looked at for now. "
                 return _said(row, "wrong_code", f"{text}Nothing was done.")
             secret = self._totp_secret()
@@ -327,15 +327,6 @@ class Approvals:
             text = "Wrong code, for the last time: the request is closed. Nothing was done."
             return self._reject(tx, row, who, now, "too many wrong codes", text)
         return _said(row, "wrong_code", f"Wrong code: type YES and {what}. Nothing was done.")
-
-
-def _wrong_authenticator_codes(view: View, now: datetime) -> int:
-    """Over all requests of the last hour: whoever guesses could otherwise ask anew after every third guess."""
-    row = view.one(
-        "SELECT SUM(attempts) AS n FROM approval WHERE level = 'totp' AND created_at > ?",
-        (to_epoch(now - timedelta(hours=1)),),
-    )
-    return 0 if row is None else int(row["n"] or 0)
 
 
 def _said(row: Row, result: Result, text: str) -> Answered:

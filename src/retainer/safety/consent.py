@@ -21,6 +21,7 @@ from retainer.core.values import digest
 from retainer.safety import audit, totp
 from retainer.safety.approvals import code_of
 from retainer.safety.identity import Principal, covers, identify, rank
+from retainer.safety.limits import Limits, over
 from retainer.safety.table import plain_args
 
 LEVELS = ("tap", "code", "totp")
@@ -93,6 +94,8 @@ def answer(
         return _close(tx, row["id"], "expired", None, now)
     if not yes:
         return _close(tx, row["id"], "rejected", who, now)
+    if row["level"] == "totp" and over(totp.wrong_codes(tx, now), Limits().wrong_authenticator_codes):
+        return "wrong_code"
     if not _typed(tx, row["level"], row["digest"], code, totp_secret, now):
         tx.execute("UPDATE consent SET attempts = attempts + 1 WHERE id = ?", (row["id"],))
         if row["attempts"] + 1 >= WRONG_CODES:

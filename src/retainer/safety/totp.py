@@ -7,11 +7,11 @@ import binascii
 import hashlib
 import hmac
 import secrets
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from retainer.core.clock import to_epoch
 from retainer.core.errors import InvalidInputError
-from retainer.core.protocols import Tx
+from retainer.core.protocols import Tx, View
 
 STEP = 30
 DIGITS = 6
@@ -60,3 +60,15 @@ def spend(tx: Tx, secret: str, given: str, now: datetime) -> bool:
                 )
             )
     return False
+
+
+def wrong_codes(view: View, now: datetime) -> int:
+    """Wrong codes typed within the last hour, over all requests: whoever guesses could ask anew after every third."""
+    since = to_epoch(now - timedelta(hours=1))
+    row = view.one(
+        "SELECT (SELECT COALESCE(SUM(attempts), 0) FROM approval WHERE level = 'totp' AND created_at > ?)"
+        " + (SELECT COALESCE(SUM(attempts), 0) FROM consent WHERE level = 'totp' AND created_at > ?) AS n",
+        (since, since),
+    )
+    assert row is not None
+    return int(row["n"])
