@@ -241,21 +241,23 @@ def _order_ask(effect: Effect, facts: Facts, reason: str) -> Verdict:
 
 def mandate_reason(effect: Effect, facts: Facts) -> str:
     """Why a strategy's own order lies outside its mandate; empty when it lies inside."""
-    mandate = facts.mandate
-    orders = legs(effect)
-    for order in (effect.args, *orders):
-        if mandate is None or mandate.account != order.get("account") or mandate.strategy != order.get("strategy"):
-            return "No mandate is in force for this strategy on this account."
-    assert mandate is not None
+    mandate, orders = facts.mandate, legs(effect)
+    if mandate is None or any(not _under(mandate, part) for part in (effect.args, *orders)):
+        return "No mandate is in force for this strategy on this account."
     for order in orders:
-        if order.get("symbol") not in mandate.symbols:
-            return f"{order.get('symbol')} is not in the mandate."
-        if order.get("side") not in {"buy", "sell"} or positive(order.get("quantity")) is None:
+        symbol = order.get("symbol")
+        if not isinstance(symbol, str) or symbol not in mandate.symbols:
+            return f"{symbol} is not in the mandate."
+        if order.get("side") not in ("buy", "sell") or positive(order.get("quantity")) is None:
             return "The order's side or quantity is not valid."
     costs = [positive(order.get("notional")) or Decimal("NaN") for order in orders]
     if sum(costs, Decimal(0)) != positive(effect.args.get("notional")):
         return "The order's cost is not a valid number, or not that of its legs together."
     return cap_reason(effect, facts, mandate)
+
+
+def _under(mandate: Mandate, order: Mapping[str, Json]) -> bool:
+    return order.get("account") == mandate.account and order.get("strategy") == mandate.strategy
 
 
 def loss_reason(facts: Facts, mandate: Mandate) -> str:
