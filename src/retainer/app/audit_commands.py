@@ -11,7 +11,8 @@ from dataclasses import replace
 from retainer.app.anchoring import append_line, read_lines
 from retainer.app.config import Settings
 from retainer.app.folder import DataFolder
-from retainer.app.store import database_url, open_outside, open_view
+from retainer.app.operations.backups import in_server
+from retainer.app.store import open_outside, open_view
 from retainer.core.clock import SystemClock
 from retainer.core.errors import InvalidInputError
 from retainer.safety import audit
@@ -36,7 +37,7 @@ def run_verify(settings: Settings, told: Sequence[str], *, as_json: bool) -> int
     kept = [Anchor(count, head) for count, head in read_lines(DataFolder(settings.data).anchors)]
     with open_view(settings) as view:
         report = audit.verify_anchored(view, [*given, *kept])
-        lost = [] if database_url(settings) else _not_kept(audit.made(view), kept)
+        lost = [] if in_server(settings) else _not_kept(audit.made(view), kept)
     report = replace(report, problems=(*report.problems, *lost))
     if as_json:
         problems = [{"chain": each.lane, "entry": each.n, "what": each.what} for each in report.problems]

@@ -14,12 +14,11 @@ from retainer.app.asking import agreed
 from retainer.app.config import Settings
 from retainer.app.folder import DataFolder
 from retainer.app.store import open_outside, open_view
-from retainer.app.totp_setup import totp_secret
+from retainer.app.totp_setup import totp_secret, typed_code
 from retainer.core.clock import Clock, SystemClock
 from retainer.core.errors import InvalidInputError, RefusedError
 from retainer.core.protocols import Tx, View
-from retainer.runtime.base import BaseStore
-from retainer.safety import mandate, totp
+from retainer.safety import mandate
 from retainer.safety.facts import is_live
 from retainer.safety.mandate import Mandate
 from retainer.safety.people import LOCAL_CHANNEL, LOCAL_ID, Principal, ensure_local_owner, identify
@@ -118,14 +117,9 @@ def sign_mandate(
     live = is_live(account)
     if not caps and not live:
         caps = paper_caps(trading)
-    terms: dict[str, Any] = {
-        "account": account,
-        "strategy": strategy or trading.make_strategy().name,
-        "symbols": [symbol.strip().upper() for symbol in symbols] or list(trading.symbols),
-        **caps,
-    }
 
-    def drafted(view: View) -> Mandate:
+    def terms(view: View) -> dict[str, Any]:
+        """As they are at this moment: what the account is worth, and who is the owner."""
         worth = equity_of(view, account) or (None if live else trading.cash)
         if worth is None:
             raise RefusedError(
@@ -134,22 +128,25 @@ def sign_mandate(
         owner, now = identify(view, LOCAL_CHANNEL, LOCAL_ID), clock.now()
         if owner is None:
             raise RefusedError("Only the owner signs mandates, and this terminal is not paired any more.")
-        terms.update(equity=worth, expires_at=now + timedelta(days=days), by=owner, now=now)
-        return mandate.draft(**terms)
+        return {
+            "account": account,
+            "strategy": strategy or trading.make_strategy().name,
+            "symbols": [symbol.strip().upper() for symbol in symbols] or trading.symbols,
+            "equity": worth,
+            "expires_at": now + timedelta(days=days),
+            "by": owner,
+            "now": now,
+            **caps,
+        }
 
     with open_outside(settings) as store:
-        sys.stdout.write(f"{mandate.words(drafted(store.view()))}\n")
+        sys.stdout.write(f"{mandate.words(mandate.draft(**terms(store.view())))}\n")
         if live:
-            _demand_code(settings, store, read or getpass, clock)
+            _demand_code(settings, read or getpass, clock)
         elif not yes and not agreed("Sign it?"):
             sys.stdout.write("Nothing was signed.\n")
             return 1
-
-        def sign(tx: Tx) -> Mandate:
-            drafted(tx)
-            return mandate.sign(tx, **terms)
-
-        signed = store.write_now(sign)
+        signed = store.write_now(lambda tx: mandate.sign(tx, **terms(tx)))
     sys.stdout.write(f"Signed as {signed.id}. It ends at once with: retainer mandate revoke {signed.id}\n")
     return 0
 
@@ -184,13 +181,12 @@ def read_cap(name: str, given: Sequence[str]) -> dict[str, Decimal]:
     return found
 
 
-def _demand_code(settings: Settings, store: BaseStore, read: Callable[[str], str], clock: Clock) -> None:
+def _demand_code(settings: Settings, read: Callable[[str], str], clock: Clock) -> None:
     """Real money: a code of the authenticator app, used once."""
     secret = totp_secret(Secrets(DataFolder(settings.data).secrets))()
     if secret is None:
         raise RefusedError(
             "A mandate for real money is signed with an authenticator app.", hint="Set it up first: retainer totp"
         )
-    code = read("The six digits of your authenticator app: ")
-    if not store.write_now(lambda tx: totp.spend(tx, secret, code, clock.now())):
+    if not typed_code(settings, secret, read, clock, "The six digits of your authenticator app: "):
         raise RefusedError("That is not its present code; nothing was signed.", hint="Wait for the next one.")

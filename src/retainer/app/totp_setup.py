@@ -48,7 +48,7 @@ def run_totp(
         raise NotFoundError("There is no data folder yet.", hint="Start once with: retainer up")
     secrets = Secrets(folder.secrets)
     held = secrets.find(HANDLE)
-    if held is not None and not _typed(settings, held.reveal(), read, clock, "Code of the present authenticator: "):
+    if held is not None and not typed_code(settings, held.reveal(), read, clock, "Code of the present authenticator: "):
         raise RefusedError(
             "That is not its present code.", hint=f"Without the phone, delete {folder.secrets / 'totp'}."
         )
@@ -62,7 +62,7 @@ def run_totp(
     sys.stdout.write(_shown(fresh))
     sys.stdout.flush()
     for _ in range(TRIES):
-        if _typed(settings, fresh, read, clock, "Type the six digits that it shows now: "):
+        if typed_code(settings, fresh, read, clock, "Type the six digits that it shows now: "):
             secrets.store(HANDLE, fresh)
             sys.stdout.write(
                 "Set up. Whatever an agent wants to change of limits, mandates or people now asks for its code.\n"
@@ -72,7 +72,8 @@ def run_totp(
     raise RefusedError("It was not set up; nothing changed.", hint="Run: retainer totp")
 
 
-def _typed(settings: Settings, secret: str, read: Callable[[str], str], clock: Clock, prompt: str) -> bool:
+def typed_code(settings: Settings, secret: str, read: Callable[[str], str], clock: Clock, prompt: str) -> bool:
+    """Whether the person at this machine types a present code of ``secret``; it is spent then."""
     code = read(prompt)
     with open_outside(settings) as store:
         return store.write_now(lambda tx: totp.spend(tx, secret, code, clock.now()))
