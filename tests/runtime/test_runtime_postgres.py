@@ -29,6 +29,7 @@ from retainer.core.events import Event
 from retainer.core.protocols import Context
 from retainer.runtime.inbox import insert_event
 from retainer.runtime.placement import ALONE, PlaceLostError, placement_of
+from retainer.runtime.postgres.session import PostgresSession
 from retainer.runtime.postgres.sql import ddl, lock_key, numbered, target
 from retainer.runtime.postgres.store import PostgresStore
 from retainer.runtime.runtime import Runtime
@@ -225,6 +226,18 @@ async def test_the_server_ends_a_session_that_keeps_a_transaction_open_in_silenc
         await store.write(sleeps)
     store.placement.resume()
     await until(lambda: store.view().one("SELECT COUNT(*) AS n FROM event") == {"n": 0})
+
+
+def test_an_answer_is_as_old_as_its_question(postgres_url: str) -> None:
+    """Who was frozen in between reads it only on waking, when the server may long have ended the session."""
+    session = PostgresSession(postgres_url, idle=4.0)
+    session.open()
+    assert session.fresh()
+    session.run("SELECT pg_sleep(2.2)", ())
+    assert not session.fresh()
+    session.run("SELECT 1", ())
+    assert session.fresh()
+    session.close()
 
 
 def test_a_session_that_speaks_too_seldom_is_refused(postgres_url: str) -> None:

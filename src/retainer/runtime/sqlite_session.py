@@ -90,6 +90,7 @@ class SqliteSession:
     def __init__(self, connection: sqlite3.Connection, path: str) -> None:
         self._connection = connection
         self._path = path
+        self._folder = str(Path(path).parent)
         self._version = -1
 
     @property
@@ -106,7 +107,7 @@ class SqliteSession:
     def _writable(self) -> None:
         """Raise :class:`StorageError` if folder or file were made read-only: what is open would let us go on, but
         nobody else could write any more, nor could we after a restart."""
-        for what, path in (("data folder", Path(self._path).parent), ("database", Path(self._path))):
+        for what, path in (("data folder", self._folder), ("database", self._path)):
             if not os.access(path, os.W_OK):
                 raise StorageError(
                     f"The {what} {path} cannot be written.", hint="Make it writable; work goes on by itself."

@@ -26,6 +26,8 @@ log = structlog.get_logger(__name__)
 
 GROUP: Final = 60
 """At most this many units share one commit: the server keeps 64 subtransactions of a session at hand."""
+_CLOCK: Final[int | None] = getattr(time, "CLOCK_BOOTTIME", getattr(time, "CLOCK_MONOTONIC", None))
+"""Linux has the first one, macOS the second one, which counts a sleep there; Windows has neither."""
 _AGAIN: Final = 0.5
 """Seconds between attempts to connect anew."""
 _OPEN = {TransactionStatus.INTRANS, TransactionStatus.INERROR, TransactionStatus.ACTIVE}
@@ -97,13 +99,14 @@ class PostgresSession:
         self._write_lock = 0
         self._told = False
         self._alone = False
-        self._heard = 0.0
+        self._asked = 0.0
         self._next_try = 0.0
 
     # --- connection --------------------------------------------------------------------------------------------------
     def open(self) -> Connection:
         """Connect. Raises :class:`StorageError`."""
         milliseconds = str(int(self._idle * 1000))
+        asked = _seconds()
         connection = connect(
             self._url,
             {
@@ -119,7 +122,7 @@ class PostgresSession:
         connection.add_notify_handler(self._on_notify)
         connection.execute(f"LISTEN {self._channel}")
         self._connection, self._cursor = connection, connection.cursor()  # type: ignore[assignment]
-        self._heard = time.monotonic()
+        self._asked = asked
         self._told = True  # whatever was committed while we were away
         return connection
 
@@ -146,8 +149,11 @@ class PostgresSession:
         self._next_try = 0.0
 
     def fresh(self) -> bool:
-        """Whether the server answered so recently that it cannot have ended the session. Any thread may ask."""
-        return self._connection is not None and time.monotonic() - self._heard < self._idle / 2
+        """Whether the server was heard so recently that it cannot have ended the session. Any thread may ask.
+
+        What was answered is as old as its question: who was frozen in between reads the answer only on waking.
+        """
+        return self._connection is not None and _seconds() - self._asked < self._idle / 2
 
     def _drop(self) -> None:
         connection, self._connection, self._cursor = self._connection, None, None
@@ -168,11 +174,12 @@ class PostgresSession:
         cursor = self._cursor
         if cursor is None:
             raise StorageError(f"The connection to the database {self.name} was lost.")
+        asked = _seconds()
         if params:
             cursor.execute(numbered(sql), params)
         else:
             cursor.execute(sql)
-        self._heard = time.monotonic()
+        self._asked = asked
         return cursor
 
     @property
@@ -286,6 +293,11 @@ class PostgresSession:
         self._held.clear()
         if connection is not None:
             connection.close()
+
+
+def _seconds() -> float:
+    """A clock that nobody sets and that goes on while the machine sleeps, which ``time.monotonic`` need not do."""
+    return time.monotonic() if _CLOCK is None else time.clock_gettime(_CLOCK)
 
 
 def _signed(high: int, low: int) -> int:
