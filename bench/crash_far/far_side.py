@@ -104,7 +104,11 @@ class Handler(BaseHTTPRequestHandler):
         self._answer(200, {"known": self.book.knows(way, key)})
 
     def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        length = int(self.headers["Content-Length"])
+        sent = self.rfile.read(length)
+        if len(sent) < length:  # its sender died while writing it
+            return
+        body = json.loads(sent)
         if self.path == "/control":
             self.book.arm(body)
             self._answer(200, {})
