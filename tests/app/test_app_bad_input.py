@@ -109,7 +109,7 @@ def test_a_damaged_database_is_left_as_it_is_and_the_way_out_is_named(folder: Pa
     database.write_bytes(spoilt)
     words = refused(folder, "up")
     assert "is damaged" in words
-    assert "Nothing was changed. Move it away" in words
+    assert "Nothing was changed. Put a backup" in words
     assert database.read_bytes() == spoilt
     finding = doctor(folder)["database"]
     assert finding.level == "fail"

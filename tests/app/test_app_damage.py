@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import sqlite3
@@ -102,7 +103,7 @@ def test_a_log_that_lost_its_end_is_noticed_and_nothing_is_traded_on_it(tmp_path
         log = service.folder / "retainer.db-wal"
 
         def noted() -> int:
-            found: int = json.loads((service.folder / "service.json").read_text())["recorded"]["events"]
+            found: int = json.loads((service.folder / "recorded.json").read_text())["events"]
             return found
 
         [row] = service.query("SELECT MAX(seq) AS n FROM event")  # a command empties the log when it leaves
@@ -117,7 +118,7 @@ def test_a_log_that_lost_its_end_is_noticed_and_nothing_is_traded_on_it(tmp_path
         assert service.run("up").returncode != 0  # a start that fails leaves the note to the next one
         settings.write_bytes(present)
         service.start()
-        assert service.json("status")["safe_mode"] == "a log that lost its end"
+        assert service.json("status")["safe_mode"] == "records that lost their end"
         with chatting(service) as chat:
             chat.say("buy 1 IBM", r"nothing is traded until you confirm")
         [lost] = service.query("SELECT data FROM audit WHERE kind = 'records.lost'")
@@ -126,6 +127,59 @@ def test_a_log_that_lost_its_end_is_noticed_and_nothing_is_traded_on_it(tmp_path
         before = service.clock()
         assert service.run("restore", "--confirm", "--yes").returncode == 0
         until(lambda: service.clock() > before)
+
+
+@pytest.mark.parametrize("how", ["removed", "emptied", "emptied while it ran"])
+def test_records_that_vanished_are_not_begun_anew(tmp_path: Path, how: str) -> None:
+    """A missing or empty file looks like a first start: numbers would come twice, and the account begin again."""
+    with Service(tmp_path / "data", STEADY) as service:
+        service.caught_up()
+        name = service.json("backup")["name"]
+        database = service.folder / "retainer.db"
+        if how == "emptied while it ran":
+            os.truncate(database, 0)
+            assert service.process is not None
+            assert service.process.wait(60) == 2
+        else:
+            assert service.end() == 0
+            database.unlink() if how == "removed" else os.truncate(database, 0)
+        for command in ("up", "status"):
+            refused = service.run(command)
+            assert refused.returncode == 2
+            assert f"is {'gone' if how == 'removed' else 'empty'}, and there were records in it" in refused.stderr
+            assert f"retainer restore {name}" in refused.stderr
+        assert not database.exists() or not database.stat().st_size
+        assert service.run("restore", name, "--yes").returncode == 0
+        service.start()
+        assert service.json("status")["safe_mode"] == name
+
+
+def test_an_older_copy_in_the_place_of_the_records_is_noticed(tmp_path: Path) -> None:
+    with Service(tmp_path / "data", STEADY) as service:
+        service.caught_up()
+        assert service.end() == 0
+        database, copy = service.folder / "retainer.db", tmp_path / "copy.db"
+        shutil.copyfile(database, copy)
+        service.start()
+        service.next_bar()
+        assert service.end() == 0
+        shutil.copyfile(copy, database)
+        service.start()
+        assert service.json("status")["safe_mode"] == "records that lost their end"
+        assert service.run("restore", "--confirm", "--yes").returncode == 0
+        assert service.end() == 0
+        service.start()
+        assert service.json("status")["safe_mode"] is None  # it is said once
+
+
+def test_a_folder_in_the_place_of_the_database_is_named(tmp_path: Path) -> None:
+    with Service(tmp_path / "data", STEADY) as service:
+        assert service.end() == 0
+        (service.folder / "retainer.db").unlink()
+        (service.folder / "retainer.db").mkdir()
+        refused = service.run("up")
+        assert refused.returncode == 2
+        assert "There is a folder in the place of the database" in refused.stderr
 
 
 def test_an_unclean_end_that_lost_nothing_is_none_of_that(tmp_path: Path) -> None:

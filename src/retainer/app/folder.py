@@ -70,7 +70,7 @@ class DataFolder:
 
     @property
     def recorded(self) -> Path:
-        """How far the records in a database server went, as far as this folder knows."""
+        """How far the records went, as far as this folder knows; it outlives the service."""
         return self.root / "recorded.json"
 
     @property

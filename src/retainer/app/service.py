@@ -17,11 +17,11 @@ from retainer.app.folder import DataFolder, overwrite_json, read_json, write_jso
 from retainer.app.mandates import sign_first
 from retainer.app.operations.backups import in_server
 from retainer.app.operations.damage import (
-    RECORDED,
     far_on_server,
     how_far,
     notice_lost_records,
     notice_older_records,
+    vanished,
 )
 from retainer.app.operations.restore import finish_restore
 from retainer.app.operations.watch import Watch
@@ -60,7 +60,7 @@ from retainer.trading.samples import fetch_samples, load_samples
 _log = structlog.get_logger(__name__)
 
 MODEL_RETRY_S = 300.0
-STATE_EVERY_S = 2.0
+STATE_EVERY_S = 1.0
 CONFIRM_EVERY_S = 0.5
 
 
@@ -98,6 +98,8 @@ class Service:
         self._lock = FolderLock.acquire(self.folder.root)
         try:
             finish_restore(self.folder)
+            if error := vanished(self.settings):
+                raise error
             self._compose()
             self._notice_loss()
             await self.watch.open()
@@ -338,7 +340,6 @@ class Service:
                 "bridges": {name: dict(health) for name, health in self.hub.health().items()},
                 "feeds": {name: dict(health) for name, health in self.stream.health().items()},
                 **self.watch.words(),
-                **self._recorded(),
             }
             self._remember()
             if state != said:
@@ -356,21 +357,11 @@ class Service:
             except OSError:  # not even the file that is there may grow
                 overwrite_json(self.folder.service_file, self.watch.words())
 
-    def _recorded(self) -> dict[str, Any]:
-        """How far the records go, for the next start."""
-        try:
-            return {} if in_server(self.settings) else {RECORDED: how_far(self.store.view())}
-        except StorageError as error:
-            self._trouble(error)
-            return {}
-
     def _remember(self) -> None:
-        """How far a server's records go, beside them: one that was set back knows nothing of it."""
-        if not in_server(self.settings):
-            return
+        """How far the records go, beside them: records that were set back, cut or emptied know nothing of it."""
         try:
             with self.store.view() as view:
-                far = far_on_server(view)
+                far = far_on_server(view) if in_server(self.settings) else how_far(view)
         except StorageError as error:
             self._trouble(error)
             return

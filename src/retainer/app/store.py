@@ -9,6 +9,7 @@ from urllib.parse import unquote, urlsplit
 from retainer.app.agents import agent_migrations, load_agents
 from retainer.app.config import Settings
 from retainer.app.folder import DataFolder
+from retainer.app.operations.damage import vanished, with_advice
 from retainer.core.errors import InvalidInputError, NotFoundError
 from retainer.core.protocols import Migration, View
 from retainer.runtime.base import BaseStore
@@ -71,6 +72,8 @@ def open_outside(settings: Settings) -> Iterator[BaseStore]:
     folder = DataFolder(settings.data)
     if folder.root.exists() and not folder.root.is_dir():
         raise InvalidInputError(f"{folder.root} is not a folder.", hint="Set RETAINER_DATA to a folder of yours.")
+    if error := vanished(settings):
+        raise with_advice(settings, error)
     if not exists(settings):
         raise NotFoundError(f"There is nothing in {folder.root} yet.", hint="Start with: retainer up")
     schema = migrations(agent_migrations(load_agents(settings)))

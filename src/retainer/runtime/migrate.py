@@ -71,6 +71,8 @@ def _touch(path: Path, *, owner: bool) -> bool:
     """Make folder and file private to this user; returns whether a log was left behind by an unclean end."""
     if not path.exists() and not owner:
         raise NotFoundError(f"There is no database at {path}.", hint="Start the service once: `retainer up`.")
+    if path.is_dir():
+        raise InvalidInputError(f"There is a folder in the place of the database {path}.", hint="Move it away.")
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
@@ -132,7 +134,7 @@ def missing(applied: set[str] | None, migrations: Sequence[Migration], where: st
     if unknown:
         raise NewerDatabaseError(
             f"The database {where} was written by a newer version (it has {', '.join(unknown)}).",
-            hint="Install that version again, or put a copy from before the upgrade in its place.",
+            hint="Install that version again. A copy from before the upgrade in its place starts in safe mode.",
         )
     return [m for m in migrations if m.name not in applied]
 

@@ -39,17 +39,12 @@ def storage_error(error: sqlite3.Error, path: str) -> StorageError | None:
 
 
 def damaged(path: str, detail: str) -> DamagedError:
-    """The error for a file that cannot be trusted any more; its hint names the newest copy, if there is one."""
-    folder = Path(path).parent / "backups"
-    copies = sorted(folder.glob("*.db"), key=lambda copy: copy.stat().st_mtime) if folder.is_dir() else []
-    if copies:
-        hint = f"Nothing was changed. Move it away and put the newest copy in its place: {copies[-1]}"
-    else:
-        hint = (
-            "Nothing was changed. Move it away, its -wal too, and put a copy of yours in its place or begin anew; "
-            "what is readable is saved by: sqlite3 FILE .recover"
-        )
-    return DamagedError(f"The database {path} is damaged ({' '.join(detail.split())}).", hint=hint)
+    """The error for a file that cannot be trusted any more."""
+    return DamagedError(
+        f"The database {path} is damaged ({' '.join(detail.split())}).",
+        hint="Nothing was changed. Put a backup in its place: `retainer backup --list`, then `retainer restore`. "
+        "What is readable is saved by: sqlite3 FILE .recover",
+    )
 
 
 class SqliteTx:
@@ -109,8 +104,10 @@ class SqliteSession:
         nobody else could write any more, nor could we after a restart."""
         for what, path in (("data folder", self._folder), ("database", self._path)):
             if not os.access(path, os.W_OK):
+                gone = not os.path.exists(path)
                 raise StorageError(
-                    f"The {what} {path} cannot be written.", hint="Make it writable; work goes on by itself."
+                    f"The {what} {path} {'is gone' if gone else 'cannot be written'}.",
+                    hint=f"{'Put it back' if gone else 'Make it writable'}; work goes on by itself.",
                 )
 
     def commit(self) -> None:

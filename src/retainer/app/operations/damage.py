@@ -1,17 +1,19 @@
 """Damage: what a damaged database means for its owner, and how lost or restored records are noticed.
 
-A torn write-ahead log is no error to SQLite: it takes what is whole and forgets the rest. So the running service notes
-beside the database how far its records go; a start that finds less has lost something it had promised to keep.
+A torn write-ahead log is no error to SQLite: it takes what is whole and forgets the rest. Nor is a file that somebody
+emptied, or put an older copy in the place of. So the service notes beside the database how far its records go; a start
+that finds less has lost something it had promised to keep.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Final
 
 from retainer.app.config import Settings
 from retainer.app.folder import DataFolder, read_json, write_json
-from retainer.app.operations.backups import backup_folder, backups
+from retainer.app.operations.backups import backup_folder, backups, in_server
 from retainer.app.operations.drill import last_drill
 from retainer.app.operations.restore import GAP, continue_numbers, loss
 from retainer.core.clock import Clock, from_epoch
@@ -23,8 +25,6 @@ from retainer.runtime.safe_mode import read_safe_mode
 from retainer.runtime.store import DamagedError
 from retainer.safety import audit
 
-RECORDED: Final = "recorded"
-"""In what the service says of itself: how far its records go."""
 _FAR: Final = {
     "events": "SELECT MAX(seq) AS n FROM event",
     "effects": "SELECT MAX(id) AS n FROM effect",
@@ -34,46 +34,60 @@ _NUMBERED: Final = {"event": "seq", "effect": "id", "body": "id"}
 """Tables whose numbers are in keys and records elsewhere, and the column."""
 
 
-def how_far(view: View) -> dict[str, Json]:
+def how_far(view: View) -> dict[str, int]:
     """How far the records go: numbers that only ever grow."""
-    found: dict[str, Json] = {}
+    found: dict[str, int] = {}
     for name, sql in _FAR.items():
         row = view.one(sql)
         found[name] = int(row["n"] or 0) if row else 0
     return found
 
 
-def missing_records(folder: DataFolder, view: View) -> list[str]:
-    """What the service had recorded before it ended uncleanly and the database does not have, in words."""
-    noted = read_json(folder.service_file).get(RECORDED)
-    if not isinstance(noted, dict):
-        return []
-    now = how_far(view)
-    return [
-        f"{name} {have + 1} to {noted[name]}"
-        for name, have in now.items()
-        if isinstance(have, int) and isinstance(noted.get(name), int) and noted[name] > have
-    ]
+def vanished(settings: Settings) -> DamagedError | None:
+    """What to say where this folder had records and the file that held them is gone or empty."""
+    folder = DataFolder(settings.data)
+    if in_server(settings) or _size(folder.database) or not _had_records(folder):
+        return None
+    what = "is empty" if folder.database.exists() else "is gone"
+    return DamagedError(
+        f"The database {folder.database} {what}, and there were records in it.",
+        hint="Put the file back if you have it; to begin anew, set RETAINER_DATA to another folder.",
+    )
+
+
+def _had_records(folder: DataFolder) -> bool:
+    return _number(read_json(folder.recorded), "events") > 0 or _size(folder.anchors) > 0
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
 
 
 def notice_lost_records(folder: DataFolder, store: BaseStore, clock: Clock) -> list[str]:
     """If records were lost, go into safe mode: the world is ahead of them. Returns what is missing, in words."""
+    noted = read_json(folder.recorded)
     with store.view() as view:
-        gone = missing_records(folder, view)
+        have = how_far(view)
         known = read_safe_mode(view) is not None
-    if not gone or known:
-        return gone
+    gone = [f"{name} {have[name] + 1} to {noted[name]}" for name in have if _number(noted, name) > have[name]]
+    if not gone:
+        return []
     now = clock.now()
 
     def unit(tx: Tx) -> None:
         row = tx.one("SELECT MAX(received_at) AS at FROM event")
         at = from_epoch(row["at"]) if row and row["at"] is not None else now
-        enter(tx, backup="a log that lost its end", made_at=at, now=now)
-        continue_numbers(tx, {})
+        enter(tx, backup="records that lost their end", made_at=at, now=now)
+        continue_numbers(tx, {"event": _number(noted, "events"), "effect": _number(noted, "effects")})
         data: dict[str, Json] = {"missing": list(gone)}
         audit.append(tx, "control", "records.lost", "retainer.db", data, now)
 
-    store.write_now(unit)
+    if not known:
+        store.write_now(unit)
+    write_json(folder.recorded, {})  # safe mode holds: what was noted has served, and new numbers lie beyond it
     return gone
 
 
@@ -141,7 +155,7 @@ def with_advice(settings: Settings, error: DamagedError) -> DamagedError:
     newest = there[0]
     drilled = " (its restore drill passed)" if drill is not None and drill.ok and drill.backup == newest.name else ""
     lost = loss(folder, newest)
-    if not lost.readable:
+    if not lost.readable or not folder.database.exists():
         missing = f"What came after {newest.manifest.made_at:%d %B %Y %H:%M} UTC will be missing."
     elif lost.events:
         missing = f"{lost.events} later events, the last of {lost.newest}, will be missing."

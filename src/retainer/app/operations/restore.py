@@ -165,10 +165,10 @@ def _continue_after(tx: Tx, table: str, used: int) -> None:
 def finish_restore(folder: DataFolder) -> bool:
     """Finish an exchange that was begun; ``False`` if there is none. Call it with the folder's lock held."""
     marker = folder.root / MARKER
-    said = read_json(marker)
-    if not said:
+    begun = read_json(marker)
+    if not begun:
         return False
-    name = str(said.get("aside", ""))
+    name = str(begun.get("aside", ""))
     if not name.startswith(ASIDE) or "/" in name:
         raise InvalidInputError(f"{marker} is not one of ours.", hint="Remove it and restore again.")
     staging, aside = folder.root / _STAGING, folder.root / name
@@ -182,7 +182,8 @@ def finish_restore(folder: DataFolder) -> bool:
         sync_folder(folder.root)
         if not any(aside.iterdir()):
             aside.rmdir()
-    folder.service_file.unlink(missing_ok=True)  # what was said of the former records
+    for said in (folder.service_file, folder.recorded):  # of the former records
+        said.unlink(missing_ok=True)
     marker.unlink()
     shutil.rmtree(staging, ignore_errors=True)
     folder.memory.mkdir(mode=0o700, exist_ok=True)
