@@ -62,6 +62,84 @@ def test_tampering_is_named(sql: str, word: str) -> None:
     assert any(word in what for what in tampered(chain({"a": 4, "b": 1}), sql))
 
 
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        ("data = substr(data, 1, length(data) - 3)", "changed: entry 2"),
+        ("data = '[{\"body\":1}]'", "changed: entry 2"),
+        ('data = \'{"body":1e999,"digest":"é"}\'', "changed: entry 2"),
+        ("data = '{\"body\":' || 10000000000000000000000 || ',\"digest\":1}'", "changed: entry 2"),
+        ("data = '{\"body\":1' || replace(hex(zeroblob(100000)), '00', '[')", "changed: entry 2"),
+        ("data = x'fffe'", "changed: entry 2"),
+        ("data = CAST(x'fffe' AS TEXT)", "changed: entry 2"),
+        ("data = CAST(data AS BLOB)", "changed: entry 2"),
+        ("ref = x'fe'", "changed: entry 2"),
+        ("kind = CAST(x'fe' AS TEXT)", "changed: entry 2"),
+        ("hash = x'00'", "changed: entry 2"),
+        ("hash = CAST(x'c3' AS TEXT)", "changed: entry 2"),
+        ("hash = CAST(hash AS BLOB)", "changed: entry 2"),
+        ("at = 9e999", "changed: entry 2"),
+        ("at = -9e999", "changed: entry 2"),
+        ("at = 'noon'", "changed: entry 2"),
+        ("at = x'00'", "changed: entry 2"),
+        ("n = 'abc'", "inserted: no chain has an entry 'abc'"),
+        ("n = x'01'", "inserted: no chain has an entry b"),
+        ("n = CAST(x'ff' AS TEXT)", "inserted: no chain has an entry None"),
+        ("n = 2.5", "inserted: no chain has an entry 2.5"),
+        ("n = 0", "inserted: no chain has an entry 0"),
+        ("n = -7", "inserted: no chain has an entry -7"),
+        ("n = 9223372036854775807", "inserted: no chain has an entry 9223372036854775807"),
+        ("lane = x'61'", "inserted: entries of a chain whose name is no text"),
+        ("lane = CAST(x'ff' AS TEXT)", "inserted: entries of a chain whose name is no text"),
+    ],
+)
+@pytest.mark.parametrize("length", [2, 4])
+def test_what_sqlite_takes_and_nobody_of_ours_writes_is_named_and_the_chain_goes_on(
+    change: str, word: str, length: int
+) -> None:
+    store = chain({"a": length, "b": 1})
+    assert any(word in what for what in tampered(store, f"UPDATE audit SET {change} WHERE lane = 'a' AND n = 2"))
+    before = len(audit.verify(store.view()).problems)
+    made = store.write_now(lambda tx: audit.append(tx, "a", "effect.done", "e9:x", {"n": 9}, WHEN))
+    store.write_now(lambda tx: audit.anchor(tx, WHEN))
+    assert [entry.hash for entry in audit.about(store.view(), "e9:x")] == [made]
+    assert [entry.data for entry in audit.entries(store.view(), "b")] == [{"n": 0}]
+    assert all(entry.ref != "e1:x" for entry in audit.entries(store.view()) if "data" not in change)
+    assert len(audit.verify(store.view()).problems) == before
+    assert audit.made(store.view()) == [audit.anchors(store.view())[audit.ANCHORS]]
+
+
+@pytest.mark.parametrize("number", [0, -1, "'x'", 1.5])
+def test_an_entry_beside_the_chain_is_found_and_is_nobody_s(number: object) -> None:
+    store = chain({"a": 3})
+    forged = f"INSERT INTO audit VALUES ('a', {number}, 1.0, 'effect.allowed', 'e1:FAKE', '{{}}', 'x')"
+    [problem] = tampered(store, forged)
+    assert problem.startswith("inserted: no chain has an entry")
+    assert audit.about(store.view(), "e1:FAKE") == []
+    assert len(audit.entries(store.view())) == 3
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        "'x'",
+        "'{\"chains\":[1]}'",
+        '\'{"chains":{"a":1}}\'',
+        '\'{"chains":{"\\ud800":[9,"x"]}}\'',
+        "x'ff'",
+        "CAST(x'ff' AS TEXT)",
+    ],
+)
+def test_an_anchor_s_own_entry_that_says_nothing_is_named(data: str) -> None:
+    store = chain({"a": 3})
+    told = store.write_now(lambda tx: audit.anchor(tx, WHEN))
+    store.write_now(lambda tx: tx.execute(f"UPDATE audit SET data = {data} WHERE lane = 'anchors'"))
+    report = audit.verify_anchored(store.view(), [Anchor(told.count, told.head)])
+    assert "changed: entry 1 does not match its hash" in [problem.what for problem in report.problems]
+    for problem in report.problems:
+        assert problem.lane.encode()
+
+
 def test_a_broken_chain_says_where_in_one_line() -> None:
     store = chain({"a": 3})
     store.write_now(lambda tx: tx.execute("DELETE FROM audit WHERE n = 2"))

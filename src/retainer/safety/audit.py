@@ -9,12 +9,14 @@ never people's texts, so erasing a text leaves every chain valid.
 from __future__ import annotations
 
 import hashlib
-import hmac
 import json
+import math
 import re
+import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from retainer.core.clock import to_epoch
 from retainer.core.protocols import Row, Tx, View
@@ -28,6 +30,9 @@ ANCHORS = "anchors"
 _PAGE = 500
 _BODY = re.compile(r'"body":\d')
 _DIGEST = re.compile(r"[0-9a-f]{64}|")
+_COLUMNS = ("lane", "n", "at", "kind", "ref", "data", "hash")
+_NUMBERED = "n BETWEEN 1 AND 999999999999 AND n = CAST(n AS BIGINT)"
+"""What every entry of ours is: SQLite takes any value for any column from whoever writes past us."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +112,8 @@ def append(tx: Tx, lane: str, kind: str, ref: str, data: Mapping[str, Json], now
     """Add an entry to the chain of ``lane``; returns its hash. Known secrets in ``data`` are removed first."""
     from retainer.safety.redact import default_redactor
 
-    last = tx.one("SELECT n, hash FROM audit WHERE lane = ? ORDER BY n DESC LIMIT 1", (lane,))
-    n, previous = (last["n"] + 1, last["hash"]) if last is not None else (1, GENESIS)
+    last = _last(tx, lane)
+    n, previous = last.count + 1, last.head
     clean = default_redactor().clean_value
     text = canonical({key: value if _computed(key, value) else clean(value) for key, value in data.items()}).decode()
     at = to_epoch(now)
@@ -123,28 +128,27 @@ def append(tx: Tx, lane: str, kind: str, ref: str, data: Mapping[str, Json], now
 def entries(view: View, lane: str | None = None, *, limit: int = 100) -> list[Entry]:
     """The newest entries (of one lane), newest first."""
     if lane is None:
-        rows = view.query("SELECT * FROM audit ORDER BY at DESC, lane, n DESC LIMIT ?", (limit,))
+        found = rows(view, _COLUMNS, f"FROM audit WHERE {_NUMBERED} ORDER BY at DESC, lane, n DESC LIMIT ?", (limit,))
     else:
-        rows = view.query("SELECT * FROM audit WHERE lane = ? ORDER BY n DESC LIMIT ?", (lane, limit))
-    return [_entry(row) for row in rows]
+        found = rows(
+            view, _COLUMNS, f"FROM audit WHERE lane = ? AND {_NUMBERED} ORDER BY n DESC LIMIT ?", (lane, limit)
+        )
+    return [_entry(row) for row in found if _whole(row)]
 
 
 def about(view: View, ref: str) -> list[Entry]:
     """All entries that name ``ref``, oldest first."""
-    return [_entry(row) for row in view.query("SELECT * FROM audit WHERE ref = ? ORDER BY at, lane, n", (ref,))]
+    found = rows(view, _COLUMNS, f"FROM audit WHERE ref = ? AND {_NUMBERED} ORDER BY at, lane, n", (ref,))
+    return [_entry(row) for row in found if _whole(row)]
 
 
 def _entry(row: Row) -> Entry:
-    return Entry(row["lane"], row["n"], row["at"], row["kind"], row["ref"], json.loads(row["data"]), row["hash"])
+    return Entry(row["lane"], row["n"], row["at"], row["kind"], row["ref"], parsed(row["data"]), row["hash"])
 
 
 def anchors(view: View) -> dict[str, Anchor]:
     """Count and head of every lane's chain, for keeping outside the database."""
-    rows = view.query(
-        "SELECT a.lane, a.n, a.hash FROM audit a "
-        "JOIN (SELECT lane, MAX(n) AS n FROM audit GROUP BY lane) t ON t.lane = a.lane AND t.n = a.n ORDER BY a.lane"
-    )
-    return {row["lane"]: Anchor(row["n"], row["hash"]) for row in rows}
+    return {lane: _last(view, lane) for lane in _lanes(view) if isinstance(lane, str)}
 
 
 def anchor(tx: Tx, now: datetime) -> Anchored:
@@ -161,8 +165,8 @@ def anchor(tx: Tx, now: datetime) -> Anchored:
 
 def made(view: View) -> list[Anchor]:
     """Every anchor that :func:`anchor` made, as it was told, oldest first."""
-    rows = view.query("SELECT n, hash FROM audit WHERE lane = ? ORDER BY n", (ANCHORS,))
-    return [Anchor(row["n"], row["hash"]) for row in rows]
+    found = rows(view, ("n", "hash"), f"FROM audit WHERE lane = ? AND {_NUMBERED} ORDER BY n", (ANCHORS,))
+    return [Anchor(row["n"], _link(row)) for row in found]
 
 
 def _plain(chains: Mapping[str, Anchor]) -> dict[str, Json]:
@@ -173,11 +177,10 @@ def verify_anchored(view: View, told: Sequence[Anchor]) -> Report:
     """:func:`verify` against anchors made by :func:`anchor` and kept elsewhere: every chain each of them speaks for."""
     wanted: dict[str, list[Anchor]] = {ANCHORS: list(told)}
     for each in told:
-        row = view.one("SELECT data, hash FROM audit WHERE lane = ? AND n = ?", (ANCHORS, each.count))
-        if row is None or row["hash"] != each.head:
-            continue  # cut or rewritten: the chain of anchors itself says so
-        for lane, (count, head) in json.loads(row["data"])["chains"].items():
-            wanted.setdefault(lane, []).append(Anchor(int(count), str(head)))
+        for row in rows(view, ("data", "hash"), "FROM audit WHERE lane = ? AND n = ?", (ANCHORS, each.count)):
+            if row["hash"] == each.head:  # else cut or rewritten: the chain of anchors itself says so
+                for lane, anchor in _spoken_for(row["data"]):
+                    wanted.setdefault(lane, []).append(anchor)
     return _verify(view, wanted)
 
 
@@ -189,12 +192,25 @@ def verify(view: View, against: Mapping[str, Anchor] | None = None) -> Report:
     return _verify(view, {lane: [anchor] for lane, anchor in (against or {}).items()})
 
 
+def _spoken_for(data: object) -> Iterator[tuple[str, Anchor]]:
+    chains = parsed(data).get("chains")
+    for lane, value in chains.items() if isinstance(chains, dict) else ():
+        match value:
+            case [int(count), str(head)]:
+                yield lane.encode(errors="replace").decode(), Anchor(count, head)
+
+
 def _verify(view: View, wanted: Mapping[str, Sequence[Anchor]]) -> Report:
     problems: list[Problem] = []
+    for row in rows(view, ("lane", "n"), f"FROM audit WHERE NOT ({_NUMBERED}) ORDER BY lane, n LIMIT {_PAGE}"):
+        n = row["n"] if isinstance(row["n"], int) else 0
+        problems.append(Problem(str(row["lane"]), n, f"inserted: no chain has an entry {row['n']!r}"))
     found: dict[str, Anchor] = {}
     total = 0
-    for row in view.query("SELECT DISTINCT lane FROM audit ORDER BY lane"):
-        lane = row["lane"]
+    for lane in _lanes(view):
+        if not isinstance(lane, str):
+            problems.append(Problem("?", 0, "inserted: entries of a chain whose name is no text"))
+            continue
         head, count = _verify_lane(view, lane, wanted.get(lane, ()), problems)
         found[lane] = Anchor(count, head)
         total += count
@@ -210,23 +226,31 @@ def _verify_lane(view: View, lane: str, anchored: Sequence[Anchor], problems: li
     heads: dict[int, set[str]] = {}
     for each in anchored:
         heads.setdefault(each.count, set()).add(each.head)
-    for row in _rows(view, lane, problems):
-        n = row["n"]
+    for row in _pages(view, lane, problems):
+        n, head = row["n"], _link(row)
         if n != expected:
             problems.append(Problem(lane, expected, f"removed: entry {expected} is missing before entry {n}"))
-        computed = _hash(previous, lane, n, row["at"], row["kind"], row["ref"], row["data"])
-        if computed != row["hash"] and n == expected:
+        if not _whole(row) or (n == expected and _rehashed(previous, row) != head):
             problems.append(Problem(lane, n, f"changed: entry {n} does not match its hash"))
-        if heads.get(n, {row["hash"]}) != {row["hash"]}:
+        if heads.get(n, {head}) != {head}:
             problems.append(Problem(lane, n, f"rewritten: entry {n} is not the one the anchor names"))
-        previous, expected, last = row["hash"], n + 1, n
+        previous, expected, last = head, n + 1, n
     return previous, last
 
 
-def _rows(view: View, lane: str, problems: list[Problem]) -> Iterator[Row]:
+def _rehashed(previous: str, row: Row) -> str:
+    return _hash(previous, row["lane"], row["n"], row["at"], row["kind"], row["ref"], row["data"])
+
+
+def _pages(view: View, lane: str, problems: list[Problem]) -> Iterator[Row]:
     after = 0
     while True:
-        page = view.query("SELECT * FROM audit WHERE lane = ? AND n > ? ORDER BY n LIMIT ?", (lane, after, _PAGE))
+        page = rows(
+            view,
+            _COLUMNS,
+            f"FROM audit WHERE lane = ? AND n > ? AND {_NUMBERED} ORDER BY n LIMIT {_PAGE}",
+            (lane, after),
+        )
         problems += _other_words(view, lane, page)
         yield from page
         if len(page) < _PAGE:
@@ -240,14 +264,69 @@ def _other_words(view: View, lane: str, page: Sequence[Row]) -> Iterator[Problem
     """
     recorded: dict[int, list[tuple[int, str]]] = {}
     for row in page:
-        data = json.loads(row["data"]) if _BODY.search(row["data"]) else {}
-        if isinstance(data.get("body"), int) and data.get("digest"):
-            recorded.setdefault(data["body"], []).append((row["n"], str(data["digest"])))
+        data = parsed(row["data"]) if _whole(row) and _BODY.search(row["data"]) else {}
+        body = data.get("body")
+        if isinstance(body, int) and 0 < body < 2**63 and data.get("digest"):
+            recorded.setdefault(body, []).append((row["n"], str(data["digest"])))
     if not recorded:
         return
     marks = ", ".join("?" * len(recorded))
-    for body in view.query(f"SELECT id, salt, bytes FROM body WHERE id IN ({marks})", tuple(recorded)):  # noqa: S608 - marks only
+    for body in rows(view, ("id", "salt", "bytes"), f"FROM body WHERE id IN ({marks})", tuple(recorded)):
         digest = bodies.salted(body["salt"], body["bytes"])
         for n, expected in recorded[body["id"]]:
-            if not hmac.compare_digest(digest, expected):
+            if digest != expected:
                 yield Problem(lane, n, f"other words: what entry {n} decided on is not what is stored now")
+
+
+# --- rows as they are, whoever wrote them ----------------------------------------------------------------------------
+def _lanes(view: View) -> list[object]:
+    return [row["lane"] for row in rows(view, ("lane",), "FROM audit GROUP BY lane ORDER BY lane")]
+
+
+def _last(view: View, lane: str) -> Anchor:
+    for row in rows(view, ("n", "hash"), f"FROM audit WHERE lane = ? AND {_NUMBERED} ORDER BY n DESC LIMIT 1", (lane,)):
+        return Anchor(row["n"], _link(row))
+    return _NONE
+
+
+def _link(row: Row) -> str:
+    """What the next entry hashes: nothing where there is no hash that could be."""
+    return row["hash"] if isinstance(row["hash"], str) else ""
+
+
+def _whole(row: Row) -> bool:
+    """Whether every column but the number holds what we would write."""
+    texts = all(isinstance(row[column], str) for column in ("lane", "kind", "ref", "data", "hash"))
+    return texts and isinstance(row["at"], float) and math.isfinite(row["at"])
+
+
+def parsed(text: Any) -> dict[str, Any]:
+    """The JSON object in ``text``; empty where there is none."""
+    try:
+        value = json.loads(text)
+    except (ValueError, TypeError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def rows(view: View, columns: Sequence[str], rest: str, params: Sequence[Any] = ()) -> list[Row]:
+    """Rows. SQLite keeps text that is not UTF-8, and its driver then gives none of them: that text is ``None`` here."""
+    try:
+        return view.query(f"SELECT {', '.join(columns)} {rest}", params)
+    except sqlite3.OperationalError as error:
+        if "UTF-8" not in str(error):
+            raise
+    raw = ", ".join(
+        f"CASE typeof({each}) WHEN 'blob' THEN NULL WHEN 'text' THEN CAST({each} AS BLOB) ELSE {each} END AS {each}"
+        for each in columns
+    )
+    return [
+        {column: _decoded(value) for column, value in row.items()} for row in view.query(f"SELECT {raw} {rest}", params)
+    ]
+
+
+def _decoded(value: Any) -> Any:
+    try:
+        return value.decode() if isinstance(value, bytes) else value
+    except UnicodeDecodeError:
+        return None
