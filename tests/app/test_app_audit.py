@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from retainer.app.anchoring import append_line, read_lines
+from retainer.app.anchoring import append_line, read_anchors
 from retainer.app.audit_commands import parse_anchor, run_anchor, run_verify
 from retainer.app.config import Settings, load_settings
+from retainer.app.doctor import Finding, examine
 from retainer.app.service import Service
-from retainer.app.store import open_outside
+from retainer.app.store import open_outside, open_view
 from retainer.core.clock import ManualClock
-from retainer.core.errors import InvalidInputError
+from retainer.core.errors import InvalidInputError, RetainerError
 from retainer.core.protocols import Tx
 from retainer.core.values import canonical
+from retainer.runtime.store import DamagedError
 from retainer.safety import audit
+from retainer.safety.audit import Anchor
 
 START = datetime(2026, 3, 2, 7, 30, tzinfo=UTC)
 
@@ -55,14 +61,14 @@ async def test_the_owner_is_told_once_a_day_and_the_file_grows_by_a_line(tmp_pat
         for day in (1, 2):
             clock.advance(days=1)
             service.runtime.wake()
-            await pass_time(service, clock, lambda day=day: len(read_lines(path)) >= day, minutes=1)  # type: ignore[misc]  # bound default
+            await pass_time(service, clock, lambda day=day: len(read_anchors(path).made) >= day, minutes=1)  # type: ignore[misc]  # bound default
         messages = await told(service)
     assert len(messages) == 2
-    lines = read_lines(path)
-    assert [count for count, _ in lines] == [1, 2]
-    for text, (count, head) in zip(messages, lines, strict=True):
-        assert f"Anchor {count}:{head}\n" in text
-    assert run_verify(settings, [f"{count}:{head}" for count, head in lines], as_json=False) == 0
+    lines = read_anchors(path).made
+    assert [line.count for line in lines] == [1, 2]
+    for text, line in zip(messages, lines, strict=True):
+        assert f"Anchor {line.count}:{line.head}\n" in text
+    assert run_verify(settings, [f"{line.count}:{line.head}" for line in lines], as_json=False) == 0
 
 
 async def test_a_day_on_which_it_was_down_is_made_up_for_once(tmp_path: Path) -> None:
@@ -73,10 +79,10 @@ async def test_a_day_on_which_it_was_down_is_made_up_for_once(tmp_path: Path) ->
     clock.advance(days=3)
     async with Service(settings, clock=clock, feeds=()) as service:
         async with asyncio.timeout(60):
-            while not read_lines(path):
+            while not read_anchors(path).made:
                 await asyncio.sleep(0.02)
         assert len(await told(service)) == 1
-    assert len(read_lines(path)) == 1
+    assert len(read_anchors(path).made) == 1
 
 
 # --- what it reveals -------------------------------------------------------------------------------------------------
@@ -95,7 +101,7 @@ def rewrite(tx: Tx, lane: str, keep: Callable[[int], bool]) -> None:
 
 
 async def anchored(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> tuple[Settings, str]:
-    """A folder with an anchor, which is told; the file beside it is gone, as if the forger had found that too."""
+    """A folder with an anchor, in its file and told."""
     settings = settings_in(tmp_path)
     async with Service(settings, clock=ManualClock(START), feeds=()) as service:
         for n in range(5):
@@ -103,7 +109,6 @@ async def anchored(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> tuple[
             await service.store.write(lambda tx, n=n, at=at: audit.append(tx, "work", "done", f"e{n}", {"n": n}, at))  # type: ignore[misc]  # bound default
     assert run_anchor(settings) == 0
     anchor = capsys.readouterr().out.splitlines()[0]
-    (settings.data / "anchors.jsonl").unlink()
     return settings, anchor
 
 
@@ -134,24 +139,190 @@ async def test_each_forgery_is_found_and_named(
     unit, words, alone = FORGERIES[forgery]
     change(settings, unit)
     capsys.readouterr()
+    assert run_verify(settings, [], as_json=False) == 1
+    assert words in capsys.readouterr().out
+    (settings.data / "anchors.jsonl").unlink()  # as if the forger had found that too
     assert run_verify(settings, [anchor], as_json=False) == 1
     assert words in capsys.readouterr().out
-    assert (run_verify(settings, [], as_json=True) == 1) is alone, "without an anchor only what breaks a hash shows"
+    with open_view(settings) as view:
+        assert audit.verify(view).ok is not alone, "without an anchor only what breaks a hash shows"
 
 
+def doctor(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Finding:
+    """What it says of the audit, and that it goes on to the end."""
+    monkeypatch.setenv("RETAINER_DATA", str(settings.data))
+    monkeypatch.setenv("RETAINER_MODEL", "none")
+    found = examine()
+    assert found[-1].what == "sample bars"
+    return next(
+        finding for finding in found if finding.what in {"audit", "database"} and "is sound" not in finding.detail
+    )
+
+
+async def test_doctor_asks_the_anchors_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings, _ = await anchored(tmp_path, capsys)
+    assert doctor(settings, monkeypatch).level == "ok"
+    change(settings, lambda tx: tx.execute("DELETE FROM audit WHERE lane = 'work' AND n > 2"))
+    found = doctor(settings, monkeypatch)
+    assert found.level == "fail"
+    assert "in work: cut: 2 entries where the anchor counts 5" in found.detail
+
+
+async def test_a_row_that_nobody_of_ours_wrote_is_named_and_stops_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of the service's own chains is spoilt at its end, where the next entry joins."""
+    settings, anchor = await anchored(tmp_path, capsys)
+    for spoilt, words in (
+        ("data = x'fffe', hash = x'00'", "work, entry 5: changed: entry 5"),
+        ("hash = CAST(x'ff' AS TEXT)", "work, entry 5: changed: entry 5"),
+        ("n = 'abc'", "work, entry 0: inserted: no chain has an entry 'abc'"),
+    ):
+        with closing(sqlite3.connect(settings.data / "retainer.db")) as connection, connection:
+            connection.execute(
+                f"UPDATE audit SET {spoilt} WHERE n = (SELECT MAX(n) FROM audit a WHERE a.lane = audit.lane)"
+            )
+        async with Service(settings, clock=ManualClock(START), feeds=()) as service:
+            await service.hub.asend_response("terminal:local", f"After {spoilt}.")
+            assert f"After {spoilt}." in await told(service)
+        capsys.readouterr()
+        assert run_verify(settings, [anchor], as_json=False) == 1
+        assert words in capsys.readouterr().out
+        assert doctor(settings, monkeypatch).level == "fail"
+        assert run_anchor(settings) == 0
+
+
+# --- the file of anchors ---------------------------------------------------------------------------------------------
 async def test_anchors_that_were_deleted_from_their_file_are_missed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     settings, _ = await anchored(tmp_path, capsys)
-    assert run_verify(settings, [], as_json=False) == 0, "the newest may still be on its way there"
-    for _ in range(2):
+    path = settings.data / "anchors.jsonl"
+    one = path.read_bytes()
+    path.unlink()
+    for words in ("1 of the 1 anchors", "1 of the 2 anchors", "1 of the 3 anchors"):
+        capsys.readouterr()
+        assert run_verify(settings, [], as_json=False) == 1
+        assert f"deleted: {words} are missing in their file" in capsys.readouterr().out
         assert run_anchor(settings) == 0
+    path.write_bytes(one)
     capsys.readouterr()
     assert run_verify(settings, [], as_json=False) == 1
-    assert "deleted: 1 of the 3 anchors are missing in their file" in capsys.readouterr().out
-    (settings.data / "anchors.jsonl").unlink()
+    assert "deleted: 3 of the 4 anchors" in capsys.readouterr().out
+
+
+async def test_an_anchor_that_the_service_was_cut_off_from_writing_down_is_written_down_later_and_not_missed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings, clock = settings_in(tmp_path), ManualClock(START)
+    path = settings.data / "anchors.jsonl"
+    begun = asyncio.Event()
+
+    async def hang(*_: object) -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    with monkeypatch.context() as patch:
+        patch.setattr("retainer.app.anchoring.AnchorFile.execute", hang)
+        async with Service(settings, clock=clock, feeds=()) as service:
+            await pass_time(service, clock, begun.is_set, minutes=10)
+    assert not path.exists()
+    assert run_verify(settings, [], as_json=False) == 0
+    async with Service(settings, clock=clock, feeds=()) as service:
+        await told(service)
+    assert len(read_anchors(path).made) == 1
+    assert run_verify(settings, [], as_json=False) == 0
+    path.unlink()
     assert run_verify(settings, [], as_json=False) == 1
-    assert "deleted: 2 of the 3 anchors" in capsys.readouterr().out
+
+
+async def test_an_anchor_that_a_full_disk_did_not_take_is_told_and_not_missed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings, clock = settings_in(tmp_path), ManualClock(START)
+
+    def full(*_: object) -> bool:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("retainer.app.anchoring.append_line", full)
+        async with Service(settings, clock=clock, feeds=()) as service:
+            await pass_time(service, clock, lambda: bool(audit.made(service.store.view())), minutes=10)
+            assert "Anchor 1:" in (await told(service))[0]
+    assert run_verify(settings, [], as_json=False) == 0
+    assert run_anchor(settings) == 0
+    assert run_verify(settings, [], as_json=False) == 0
+    for spoilt in ("'x'", "'{\"count\":[1]}'", "x'ff'", "CAST(x'ff' AS TEXT)"):
+        change(settings, lambda tx, spoilt=spoilt: tx.execute(f"UPDATE body SET bytes = {spoilt}"))  # type: ignore[misc]  # bound default
+        assert run_verify(settings, [], as_json=False) == 1
+
+
+async def test_an_anchor_that_a_command_was_cut_off_from_writing_down_is_not_missed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings, _ = await anchored(tmp_path, capsys)
+
+    def cut_off(path: Path, anchor: Anchor, now: datetime, *, begun: bool = False) -> bool:
+        if not begun:
+            raise KeyboardInterrupt
+        return append_line(path, anchor, now, begun=True)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("retainer.app.audit_commands.append_line", cut_off)
+        with pytest.raises(KeyboardInterrupt):
+            run_anchor(settings)
+    assert run_verify(settings, [], as_json=False) == 0
+    assert run_anchor(settings) == 0
+    assert run_verify(settings, [], as_json=False) == 0
+
+
+@pytest.mark.parametrize(
+    "line",
+    [b"\xff\xfe", b"{}", b"[1]", b'{"count": 1e999, "head": "x"}', b'{"count": 1, "head": 5}', b"[" * 100_000, b'"x"'],
+)
+async def test_a_line_of_the_file_that_is_no_anchor_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, line: bytes
+) -> None:
+    settings, anchor = await anchored(tmp_path, capsys)
+    path = settings.data / "anchors.jsonl"
+    path.write_bytes(path.read_bytes() + line + b"\n")
+    assert run_anchor(settings) == 0
+    capsys.readouterr()
+    assert run_verify(settings, [anchor], as_json=False) == 1
+    assert "changed: line 3 of anchors.jsonl is no anchor" in capsys.readouterr().out
+    assert doctor(settings, monkeypatch).level == "fail"
+
+
+async def test_a_file_of_anchors_that_cannot_be_read_is_a_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings, anchor = await anchored(tmp_path, capsys)
+    (settings.data / "anchors.jsonl").unlink()
+    (settings.data / "anchors.jsonl").mkdir()
+    assert run_verify(settings, [anchor], as_json=False) == 1
+    assert "unreadable: anchors.jsonl: Is a directory" in capsys.readouterr().out
+    assert doctor(settings, monkeypatch).level == "fail"
+    with pytest.raises(RetainerError, match=r"anchors\.jsonl cannot be written: Is a directory"):
+        run_anchor(settings)
+    with open_view(settings) as view:
+        assert len(audit.made(view)) == 1
+
+
+async def test_a_database_that_lost_its_end_is_a_sentence_wherever_the_cut_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite reads zeros where the last page ends early: rows of nothing, or damage that shows only among the rows."""
+    settings, _ = await anchored(tmp_path, capsys)
+    change(settings, lambda tx: [audit.append(tx, "work", "done", f"f{n}", {"n": n}, START) for n in range(300)])
+    database = settings.data / "retainer.db"
+    whole = database.read_bytes()
+    for cut in (50, 100, 1000, 4000, 4096, 40_960, len(whole) // 2):
+        database.write_bytes(whole[:-cut])
+        assert doctor(settings, monkeypatch).level == "fail"
+        with suppress(DamagedError):
+            assert run_verify(settings, [], as_json=False) == 1
 
 
 async def test_words_changed_beside_the_chain_are_noticed_and_erased_ones_are_not(
@@ -173,14 +344,17 @@ async def test_words_changed_beside_the_chain_are_noticed_and_erased_ones_are_no
 
 def test_the_file_is_never_rewritten_and_a_torn_line_does_no_harm(tmp_path: Path) -> None:
     path = tmp_path / "anchors.jsonl"
-    assert append_line(path, 1, "a" * 64, START)
+    first, second = Anchor(1, "a" * 64), Anchor(2, "b" * 64)
+    assert append_line(path, first, START)
     before = path.read_bytes()
-    assert not append_line(path, 1, "a" * 64, START)
-    path.write_bytes(before + b'{"at": "2026-0')
-    assert read_lines(path) == [(1, "a" * 64)]
-    assert append_line(path, 2, "b" * 64, START)
+    assert not append_line(path, first, START)
+    for cut in range(len(before) - 1):
+        path.write_bytes(before + before[:cut])
+        assert read_anchors(path).made == [first, *[first] * (cut == len(before) - 1)]
+        assert read_anchors(path).spoilt == []
+    assert append_line(path, second, START)
     assert path.read_bytes().startswith(before)
-    assert read_lines(path) == [(1, "a" * 64), (2, "b" * 64)]
+    assert read_anchors(path).made[-1] == second
 
 
 @pytest.mark.parametrize("text", ["", "12", "x:" + "a" * 64, "3:abc", "3:" + "g" * 64])

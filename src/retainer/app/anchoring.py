@@ -6,7 +6,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
@@ -15,11 +17,12 @@ from retainer.core.capabilities import Capability
 from retainer.core.clock import Clock
 from retainer.core.effects import Effect, EffectClass, EffectState, Permit, RepeatClass, StoredEffect
 from retainer.core.events import Event
-from retainer.core.protocols import Context, OutgoingMessage, Tx
+from retainer.core.protocols import Context, OutgoingMessage, Tx, View
 from retainer.core.replies import reply_effect
 from retainer.core.values import Json
 from retainer.runtime.timers import Timer, set_timer
 from retainer.safety import audit
+from retainer.safety.audit import Anchor, Problem
 from retainer.safety.people import approver_address
 
 AGENT: Final = "auditor"
@@ -29,6 +32,8 @@ SCHEDULE: Final = "0 8 * * *"
 """When the owner is told, in the owner's time zone."""
 ANCHOR_TOOL: Final = "audit.anchor"
 FILE_TOOL: Final = "audit.file"
+SHAPE: Final = re.compile(r"\s*(\d{1,12}):([0-9a-f]{64})\s*")
+"""An anchor in words."""
 
 
 class Auditor:
@@ -88,15 +93,33 @@ class AnchorFile:
 
     async def execute(self, effect: StoredEffect, permit: Permit) -> Json:
         """Durable when it returns."""
-        count, head = int(str(effect.args["count"])), str(effect.args["head"])
-        return append_line(self._path, count, head, self._clock.now())
+        anchor = Anchor(int(str(effect.args["count"])), str(effect.args["head"]))
+        return append_line(self._path, anchor, self._clock.now())
 
 
-def append_line(path: Path, count: int, head: str, now: datetime) -> bool:
-    """Add ``count:head`` to the file at ``path``; ``False`` if its line is there already. It is never rewritten."""
-    if any(found == (count, head) for found in read_lines(path)):
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What the file of anchors holds: those that were made, those about to be, and the lines that are neither."""
+
+    made: list[Anchor] = field(default_factory=list)
+    begun: list[Anchor] = field(default_factory=list)
+    spoilt: list[int] = field(default_factory=list)
+
+
+_TORN: Final = '{"at": "'
+"""A line that a crash cut off begins like this, or like the beginning of this."""
+
+
+def append_line(path: Path, anchor: Anchor, now: datetime, *, begun: bool = False) -> bool:
+    """Add ``anchor`` to the file at ``path``; ``False`` if its line is there already. It is never rewritten.
+
+    Whoever is not called again after a crash adds it as ``begun`` before it is committed, so that it is never missed.
+    """
+    kept = read_anchors(path)
+    if anchor in (kept.begun if begun else kept.made):
         return False
-    line = json.dumps({"at": now.isoformat(), "count": count, "head": head}) + "\n"
+    fields = {"at": now.isoformat(), "begun" if begun else "count": anchor.count, "head": anchor.head}
+    line = json.dumps(fields) + "\n"
     if path.exists() and not path.read_bytes().endswith(b"\n") and path.stat().st_size:
         line = "\n" + line  # after a line that a crash cut off
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
@@ -108,16 +131,60 @@ def append_line(path: Path, count: int, head: str, now: datetime) -> bool:
     return True
 
 
-def read_lines(path: Path) -> list[tuple[int, str]]:
-    """Count and head of every anchor in the file; a line cut off by a crash is left out."""
-    found = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
-        try:
-            value = json.loads(line)
-            found.append((int(value["count"]), str(value["head"])))
-        except (ValueError, KeyError, TypeError):
-            continue
-    return found
+def read_anchors(path: Path) -> Kept:
+    """What is in the file; a line that a crash cut off counts for nothing. Raises ``OSError``."""
+    kept = Kept()
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except FileNotFoundError:
+        return kept
+    for number, line in enumerate(lines, 1):
+        text = line.decode(errors="replace").strip(" \r\0")
+        found = _anchor(text)
+        if found is not None:
+            (kept.begun if found[0] else kept.made).append(found[1])
+        elif not _TORN.startswith(text[: len(_TORN)]) or text.endswith("}"):
+            kept.spoilt.append(number)
+    return kept
+
+
+def _anchor(line: str) -> tuple[bool, Anchor] | None:
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    match value:
+        case {"count": int(count), "head": str(head)} if SHAPE.fullmatch(f"{count}:{head}"):
+            return False, Anchor(count, head)
+        case {"begun": int(count), "head": str(head)} if SHAPE.fullmatch(f"{count}:{head}"):
+            return True, Anchor(count, head)
+    return None
+
+
+def unkept(view: View, path: Path) -> Iterator[Problem]:
+    """Lines of the file at ``path`` that are no anchors, and anchors of the database that it had and has no more.
+
+    The newest is still on its way there as long as the agent that made it handles its event, after a crash as well; one
+    that a full disk did not take never was there.
+    """
+    made = audit.made(view)
+    waiting = view.one("SELECT 1 AS there FROM event WHERE lane = ? AND state = 'waiting' LIMIT 1", (LANE,))
+    failed = audit.rows(
+        view,
+        ("id", "bytes"),
+        "FROM body WHERE id IN (SELECT args_id FROM effect WHERE tool = ? AND state <> 'done')",
+        (FILE_TOOL,),
+    )
+    kept = read_anchors(path)
+    for number in kept.spoilt:
+        yield Problem(audit.ANCHORS, 0, f"changed: line {number} of {path.name} is no anchor any more")
+    counts = {str(each.count) for each in kept.made} | {str(audit.parsed(row["bytes"]).get("count")) for row in failed}
+    lost = [each.count for each in made if str(each.count) not in counts and each not in kept.begun]
+    if lost and waiting and lost[-1] == made[-1].count:
+        lost.pop()
+    if lost:
+        words = f"deleted: {len(lost)} of the {len(made)} anchors are missing in their file"
+        yield Problem(audit.ANCHORS, lost[0], words)
 
 
 def set_daily(tx: Tx, zone: str, now: datetime) -> None:

@@ -62,6 +62,10 @@ def examine() -> list[Finding]:
             known = storage_error(error, str(folder.database)) if isinstance(error, sqlite3.Error) else error
             words, fix = (known.message, known.hint) if isinstance(known, RetainerError) else (str(error), "")
             found.append(Finding("fail", check.__name__.strip("_"), words, fix))
+        except Exception as error:  # noqa: BLE001 - records that are not what we wrote break whatever reads them
+            words = f"What is stored is not what was written there ({type(error).__name__}: {error})."
+            fix = "Stop the service, then: retainer restore latest (it says what is lost)"
+            found.append(Finding("fail", check.__name__.strip("_"), words, fix))
     if not folder.root.exists():
         found.append(Finding("ok", "next step", "Nothing has been started yet: retainer up"))
     return found
@@ -120,8 +124,8 @@ def _database(settings: Settings, folder: DataFolder) -> Iterator[Finding]:
     if not exists(settings):
         yield Finding("ok", "database", "none yet")
         return
+    from retainer.app.audit_commands import check
     from retainer.runtime.control import read_control
-    from retainer.safety.audit import verify
 
     with open_view(settings) as view:
         server = bool(settings.store.url.get_secret_value())
@@ -140,14 +144,14 @@ def _database(settings: Settings, folder: DataFolder) -> Iterator[Finding]:
         yield Finding(
             "ok" if control.state == "running" else "warn", "trading", f"{control.state} {control.reason}".strip()
         )
-        report = verify(view)
+        report, _ = check(settings)
         yield Finding(
             "ok" if report.ok else "fail",
             "audit",
-            report.words if hasattr(report, "words") else ("chain verified" if report.ok else "chain broken"),
+            report.words,
             ""
             if report.ok
-            else "Somebody or something changed the records: compare them with a backup (retainer backup --list).",
+            else "`retainer audit verify` names each; compare them with a backup (retainer backup --list).",
         )
         unknown = view.one("SELECT COUNT(*) AS n FROM effect WHERE state = 'unknown'")
         if unknown and unknown["n"]:
