@@ -146,6 +146,26 @@ def test_a_folder_that_cannot_be_is_named_with_the_variable_to_set(tmp_path: Pat
     assert file.read_text() == "I am not a folder"
 
 
+@pytest.mark.parametrize("name", ["logs", "memory", "secrets", "pictures"])
+def test_a_file_in_the_place_of_one_of_its_folders_is_named(tmp_path: Path, name: str) -> None:
+    (tmp_path / "data").mkdir(mode=0o700)
+    file = tmp_path / "data" / name
+    file.write_text("I am not a folder")
+    said = refused(tmp_path / "data", "up")
+    assert f"retainer: {file} is in the place of a folder." in said
+    assert "Move it away" in said
+    assert file.read_text() == "I am not a folder"
+    assert doctor(tmp_path / "data")
+
+
+def test_a_log_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    log = tmp_path / "data" / "logs" / "retainer.log"
+    log.mkdir(parents=True)
+    said = refused(tmp_path / "data", "up")
+    assert f"retainer: The log {log} cannot be written: Is a directory." in said
+    assert "Move away what is there" in said
+
+
 def test_commands_on_an_empty_folder_say_what_to_do_first(tmp_path: Path) -> None:
     for command in (["status"], ["log"], ["chat", "--plain"], ["stop"], ["explain", "1"], ["ledger"]):
         assert "retainer up" in refused(tmp_path / "nothing", *command)

@@ -80,12 +80,16 @@ class DataFolder:
 
     def make(self) -> DataFolder:
         """Create it, for the owner only. Raises :class:`RetainerError` when it cannot be written."""
+        path = self.root
         try:
             for path in (self.root, self.memory, self.secrets, self.logs, self.pictures):
                 path.mkdir(parents=True, exist_ok=True, mode=0o700)
             with tempfile.TemporaryFile(dir=self.root):
                 return self
         except OSError as error:
+            if isinstance(error, FileExistsError) and path != self.root:
+                hint = "Move it away and start again: the folder is made anew."
+                raise RetainerError(f"{path} is in the place of a folder.", hint=hint) from error
             kind = StorageError if error.errno in _PASSING else RetainerError
             raise kind(
                 f"The data folder {self.root} cannot be written: {error.strerror or error}.",

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from retainer.app.config import LogSettings
+from retainer.core.errors import RetainerError
 
 
 class _RotatingFile(logging.handlers.RotatingFileHandler):
@@ -74,14 +75,22 @@ def setup_logging(folder: Path, settings: LogSettings, *, console: bool = False)
     """Send all logging (ours and libraries') to ``folder/retainer.log``; returns that path.
 
     ``console`` also shows warnings and worse on standard error. Redaction is installed first, so a library that logs a
-    URL with a token in it cannot leak it.
+    URL with a token in it cannot leak it. Raises :class:`RetainerError` when the file cannot be written.
     """
     import structlog
 
     from retainer.safety.redact import RedactingFilter, redact_processor
 
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / "retainer.log"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handler = _RotatingFile(path, maxBytes=settings.max_bytes, backupCount=settings.keep)
+        path.chmod(0o600)
+    except OSError as error:
+        raise RetainerError(
+            f"The log {path} cannot be written: {error.strerror or error}.",
+            hint="Move away what is there, mend its permissions or free space on its disk.",
+        ) from error
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -104,7 +113,6 @@ def setup_logging(folder: Path, settings: LogSettings, *, console: bool = False)
             structlog.processors.JSONRenderer(),
         ],
     )
-    handler = _RotatingFile(path, maxBytes=settings.max_bytes, backupCount=settings.keep)
     handlers: list[logging.Handler] = [handler]
     if console:
         stderr = logging.StreamHandler()
@@ -121,7 +129,6 @@ def setup_logging(folder: Path, settings: LogSettings, *, console: bool = False)
     # Who called from which thread is not in our lines, and finding it out costs as much as writing them.
     logging._srcfile = None
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
-    path.chmod(0o600)
     return path
 
 
