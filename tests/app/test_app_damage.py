@@ -139,7 +139,7 @@ def test_records_that_vanished_are_not_begun_anew(tmp_path: Path, how: str) -> N
         if how == "emptied while it ran":
             os.truncate(database, 0)
             assert service.process is not None
-            assert service.process.wait(60) == 2
+            assert service.process.wait(60) == 2, service.output.read_text()
         else:
             assert service.end() == 0
             database.unlink() if how == "removed" else os.truncate(database, 0)
@@ -148,6 +148,8 @@ def test_records_that_vanished_are_not_begun_anew(tmp_path: Path, how: str) -> N
             assert refused.returncode == 2
             assert f"is {'gone' if how == 'removed' else 'empty'}, and there were records in it" in refused.stderr
             assert f"retainer restore {name}" in refused.stderr
+        findings = json.loads(service.run("doctor", "--json").stdout)
+        assert [each["level"] for each in findings if each["what"] == "database"] == ["fail"]
         assert not database.exists() or not database.stat().st_size
         assert service.run("restore", name, "--yes").returncode == 0
         service.start()

@@ -119,9 +119,10 @@ def _folder(settings: Settings, folder: DataFolder) -> Iterator[Finding]:
 
 
 def _database(settings: Settings, folder: DataFolder) -> Iterator[Finding]:
+    from retainer.app.operations.damage import vanished
     from retainer.app.store import exists, open_view
 
-    if not exists(settings):
+    if not exists(settings) and vanished(settings) is None:
         yield Finding("ok", "database", "none yet")
         return
     from retainer.app.audit_commands import check

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sqlite3
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -364,6 +365,8 @@ class Service:
                 far = far_on_server(view) if in_server(self.settings) else how_far(view)
         except StorageError as error:
             self._trouble(error)
+            return
+        except sqlite3.Error:  # a file that was emptied has no tables; what was noted of it stays
             return
         with contextlib.suppress(OSError):
             if read_json(self.folder.recorded) != far:

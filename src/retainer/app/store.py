@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from urllib.parse import unquote, urlsplit
@@ -16,7 +15,6 @@ from retainer.core.protocols import Migration, View
 from retainer.runtime.base import BaseStore
 from retainer.runtime.lock import holder
 from retainer.runtime.sqlite import SqliteStore
-from retainer.runtime.sqlite_session import storage_error
 from retainer.safety.redact import default_redactor
 from retainer.safety.secrets import PREFIX, Secrets
 
@@ -88,9 +86,6 @@ def open_outside(settings: Settings) -> Iterator[BaseStore]:
 
 @contextmanager
 def open_view(settings: Settings) -> Iterator[View]:
-    """A read-only look at the database. Damage that shows only among the rows is told in words as well."""
+    """A read-only look at the database."""
     with open_outside(settings) as store, store.view() as view:
-        try:
-            yield view
-        except sqlite3.Error as error:
-            raise storage_error(error, str(DataFolder(settings.data).database)) or error from error
+        yield view

@@ -6,7 +6,7 @@ import os
 import sqlite3
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import structlog
 
@@ -14,6 +14,7 @@ from retainer.core.protocols import Row
 from retainer.runtime.store import DamagedError, StorageError
 
 log = structlog.get_logger(__name__)
+T = TypeVar("T")
 
 GROUP: Final = 256
 """At most this many units share one commit."""
@@ -171,20 +172,24 @@ class SqliteReader:
         return True
 
     def begin(self) -> None:
-        self._run("BEGIN", ())
+        self._worded(lambda: self._connection.execute("BEGIN"))
 
     def query(self, sql: str, params: Sequence[Any]) -> list[Row]:
-        return self._run(sql, params).fetchall()
+        return self._worded(lambda: self._connection.execute(sql, params).fetchall())
 
     def one(self, sql: str, params: Sequence[Any]) -> Row | None:
-        cursor = self._run(sql, params)
-        row: Row | None = cursor.fetchone()
-        cursor.close()
-        return row
+        def first() -> Row | None:
+            cursor = self._connection.execute(sql, params)
+            row: Row | None = cursor.fetchone()
+            cursor.close()
+            return row
 
-    def _run(self, sql: str, params: Sequence[Any]) -> sqlite3.Cursor:
+        return self._worded(first)
+
+    def _worded(self, ask: Callable[[], T]) -> T:
+        """Damage shows at the first statement or at any row."""
         try:
-            return self._connection.execute(sql, params)
+            return ask()
         except sqlite3.Error as error:
             worded = storage_error(error, self._path)
             if worded is None:
