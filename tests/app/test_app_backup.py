@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
+import hashlib
 import json
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
@@ -28,6 +30,7 @@ from retainer.app.operations.backups import (
     verify,
 )
 from retainer.app.operations.check import account_problems
+from retainer.app.operations.commands import run_backup
 from retainer.app.operations.drill import last_drill, run_drill
 from retainer.app.operations.nightly import Nightly, last_due
 from retainer.app.operations.restore import MARKER, continue_numbers, finish_restore, loss, restore, rewrite_replaced
@@ -166,6 +169,115 @@ def test_records_that_do_not_hold_are_found_though_every_byte_is_as_the_manifest
     problems = " ".join(verify(find(backup_folder(settings), "latest")))
     assert "entry 2 does not match" in problems
     assert "cash is 10000.00, its ledger adds up to 10000.01" in problems
+
+
+def rewritten(backup: Backup, **changes: object) -> None:
+    """The manifest says something else."""
+    path = backup.path / MANIFEST
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"counts": []},
+        {"counts": {"event": -1}},
+        {"files": ["a"]},
+        {"files": {DATABASE: {"sha256": "", "size": "1"}}},
+        {"anchors": {"control": [1]}},
+        {"schema": "runtime/001"},
+        {"made_at": "2026-03-02T12:00:00"},
+        {"made_at": "0001-01-01T00:00:00+23:59"},
+        {"made_at": 5},
+        {"last_event": 99999999999999999999},
+        {"last_event": True},
+        {"name": "../../elsewhere"},
+        {"name": "\x1b[2J"},
+        {"format": 2},
+    ],
+)
+def test_a_folder_whose_manifest_is_wrong_is_no_backup_and_hides_none(
+    settings: Settings, capsys: pytest.CaptureFixture[str], changes: dict[str, object]
+) -> None:
+    good = make(settings, why="manual", now=NOW)
+    wrong = make(settings, why="nightly", now=NOW + timedelta(days=1))
+    rewritten(wrong, **changes)
+    folder = backup_folder(settings)
+    assert backups(folder) == [good]
+    assert find(folder, "latest") == good
+    assert Nightly(settings, SCHEMA, ManualClock(NOW)).state().count == 1
+    assert run_backup(settings, show=True, drill=False, as_json=False) == 0
+    assert f"{wrong.path.name} is no backup: its manifest.json cannot be read." in capsys.readouterr().out
+    with pytest.raises(StorageError, match="cannot be read"):
+        find(folder, str(wrong.path))
+
+
+def test_a_manifest_of_endless_depth_is_none(settings: Settings) -> None:
+    backup = make(settings, why="manual", now=NOW)
+    (backup.path / MANIFEST).write_text("[" * 100_000)
+    assert backups(backup_folder(settings)) == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("files//{outside}", "files/../../{inside}", "../{inside}", "{outside}", "files/retainer.db", ""),
+        *("files/secrets/../x", "files/secrets/a/b", "files/secrets/", "files/secrets/..", "files/secrets/a\nb"),
+        "files/service.json",
+    ],
+)
+def test_a_backup_that_names_a_file_which_none_has_is_refused(settings: Settings, tmp_path: Path, name: str) -> None:
+    """Whoever can write into the folder of backups must not be able to write anywhere else."""
+    outside = tmp_path / "pwned.txt"
+    name = name.format(outside=outside, inside=outside.name)
+    backup = make(settings, why="manual", now=NOW)
+    bytes_ = b"from the backup"
+    path = backup.path / name.replace(f"/{outside}", str(outside))
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(bytes_)
+    files = json.loads((backup.path / MANIFEST).read_text())["files"]
+    file = {"sha256": hashlib.sha256(bytes_).hexdigest(), "size": len(bytes_)}
+    rewritten(backup, files=files | {name: file})
+    outside.unlink(missing_ok=True)
+    with pytest.raises(StorageError, match=r"is no file of a backup\. Nothing was changed"):
+        restore(DataFolder(settings.data), find(backup_folder(settings), "latest"), SCHEMA, now=NOW)
+    assert not outside.exists()
+
+
+def test_a_backup_whose_manifest_leaves_the_database_out_is_refused(settings: Settings) -> None:
+    backup = make(settings, why="manual", now=NOW)
+    rewritten(backup, files={})
+    with pytest.raises(StorageError, match=r"does not name retainer\.db\. Nothing was changed"):
+        restore(DataFolder(settings.data), find(backup_folder(settings), "latest"), SCHEMA, now=NOW)
+
+
+def test_a_backup_whose_database_is_none_of_ours_is_refused_in_words(settings: Settings) -> None:
+    backup = make(settings, why="manual", now=NOW)
+    with closing(sqlite3.connect(backup.database)) as connection, connection:
+        connection.execute("DROP TABLE account")
+    size, digest = backup.database.stat().st_size, backups_module.digest_of(backup.database)
+    rewritten(backup, files={DATABASE: {"sha256": digest, "size": size}})
+    changed = find(backup_folder(settings), "latest")
+    with pytest.raises(StorageError, match=r"no such table: account"):
+        restore(DataFolder(settings.data), changed, SCHEMA, now=NOW)
+    assert not run_drill(changed, SCHEMA, now=NOW).ok
+
+
+def test_a_manifest_that_counts_a_table_which_is_not_there_fails_the_drill(settings: Settings) -> None:
+    backup = make(settings, why="manual", now=NOW)
+    rewritten(backup, counts={"nowhere": 1})
+    drill = run_drill(find(backup_folder(settings), "latest"), SCHEMA, now=NOW)
+    assert "no such table: nowhere" in drill.words
+
+
+def test_a_file_that_somebody_put_into_a_backup_is_no_part_of_it(settings: Settings) -> None:
+    backup = make(settings, why="manual", now=NOW)
+    (backup.path / ".DS_Store").write_bytes(b"")
+    rewrite(backup_folder(settings), lambda connection: None, now=NOW)
+    [after] = backups(backup_folder(settings))
+    assert after.manifest.files.keys() == backup.manifest.files.keys()
+    assert verify(after) == []
 
 
 def test_a_damaged_database_displaces_no_good_backup(settings: Settings) -> None:
@@ -345,6 +457,35 @@ async def test_a_disk_of_backups_that_is_gone_ends_no_further_night(
     assert nightly.due()
     assert await nightly.once("nightly") is not None
     assert nightly.error == ""
+
+
+async def test_the_nights_go_on_after_a_look_that_failed_in_a_way_nobody_thought_of(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = ManualClock(NOW)
+    nightly, due = Nightly(settings, SCHEMA, clock), Nightly.due
+    monkeypatch.setattr("retainer.app.operations.nightly.SETTLE_S", 0)
+    monkeypatch.setattr("retainer.app.operations.nightly.LOOK_S", 0.01)
+
+    def fails(_: Nightly) -> bool:
+        raise TypeError("what nobody thought of")
+
+    monkeypatch.setattr(Nightly, "due", fails)
+    task = asyncio.create_task(nightly.run())
+    try:
+        async with asyncio.timeout(20):
+            while not nightly.error:
+                await asyncio.sleep(0.01)
+            assert nightly.state().error == "what nobody thought of"
+            monkeypatch.setattr(Nightly, "due", due)
+            await asyncio.sleep(0.05)
+            assert nightly.state().count == 0
+            clock.advance(minutes=61)
+            while nightly.error or not nightly.state().count:
+                await asyncio.sleep(0.01)
+        assert not task.done()
+    finally:
+        task.cancel()
 
 
 @pytest.mark.parametrize("highest", [0, 1, 999_990, 1_000_000, 1_999_999])

@@ -16,12 +16,14 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
 from retainer import __version__
 from retainer.app.config import Settings
 from retainer.app.folder import DataFolder
-from retainer.app.operations.check import Checked, FileView, check_pages, check_view
+from retainer.app.operations.check import FileView, check_pages, check_view
 from retainer.core.errors import InvalidInputError, NotFoundError, RetainerError
 from retainer.runtime.store import DamagedError, StorageError
 from retainer.safety.audit import Anchor
@@ -29,7 +31,8 @@ from retainer.safety.audit import Anchor
 FORMAT: Final = 1
 DATABASE: Final = "retainer.db"
 MANIFEST: Final = "manifest.json"
-CONFIGURATION: Final = ("retainer.toml", "personality.toml")
+_OWNERS: Final = ("retainer.toml", "personality.toml", "anchors.jsonl")
+_SECRETS: Final = "files/secrets/"
 _PART: Final = ".part-"
 _SPARE: Final = 64 << 20
 """Bytes that must stay free on the disk after a backup."""
@@ -62,21 +65,58 @@ class Manifest:
         return plain
 
     @staticmethod
-    def from_json(data: Mapping[str, Any]) -> Manifest:
-        """Inverse of :meth:`to_json`. Raises ``KeyError``, ``TypeError`` or ``ValueError`` for anything else."""
-        if data["format"] != FORMAT:
-            raise ValueError(f"format {data['format']}")
+    def from_json(text: bytes) -> Manifest:
+        """Inverse of :meth:`to_json`, from the file's bytes. Raises ``ValueError`` for anything else."""
+        written = _Written.model_validate_json(text)
         return Manifest(
-            name=str(data["name"]),
-            made_at=datetime.fromisoformat(data["made_at"]),
-            why=str(data["why"]),
-            version=str(data["version"]),
-            schema=tuple(data["schema"]),
-            last_event=int(data["last_event"]),
-            counts={str(table): int(count) for table, count in data["counts"].items()},
-            anchors={lane: Anchor(int(count), str(head)) for lane, (count, head) in data["anchors"].items()},
-            files={path: (str(file["sha256"]), int(file["size"])) for path, file in data["files"].items()},
+            name=written.name,
+            made_at=written.made_at.astimezone(UTC),
+            why=written.why,
+            version=written.version,
+            schema=written.migrations,
+            last_event=written.last_event,
+            counts=written.counts,
+            anchors={lane: Anchor(count, head) for lane, (count, head) in written.anchors.items()},
+            files={path: (file.sha256, file.size) for path, file in written.files.items()},
         )
+
+
+def _is_plain(name: str) -> bool:
+    """Whether ``name`` names a file in one folder and can be shown."""
+    return name.isprintable() and "/" not in name and name not in {"", ".", ".."}
+
+
+def _plain(name: str) -> str:
+    if not _is_plain(name):
+        raise ValueError("not a plain name")
+    return name
+
+
+_Count = Annotated[int, Field(ge=0, lt=1 << 63)]
+
+
+class _WrittenFile(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+    sha256: str
+    size: _Count
+
+
+class _Written(BaseModel):
+    """A manifest as its file has it: every shape and range."""
+
+    model_config = ConfigDict(strict=True)
+
+    format: Literal[1]
+    name: Annotated[str, AfterValidator(_plain)]
+    made_at: Annotated[AwareDatetime, Field(ge=datetime(1970, 1, 2, tzinfo=UTC), lt=datetime(9999, 1, 1, tzinfo=UTC))]
+    why: str
+    version: str
+    migrations: tuple[str, ...] = Field(alias="schema")
+    last_event: _Count
+    counts: dict[str, _Count]
+    anchors: dict[str, tuple[_Count, str]]
+    files: dict[str, _WrittenFile]
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,9 +239,9 @@ def _copy_database(source: Path, copy: Path) -> None:
 
 
 def _copy_files(source: DataFolder, part: Path, *, secrets: bool) -> None:
-    wanted = [*(source.root / name for name in CONFIGURATION), source.anchors]
+    wanted = [source.root / name for name in _OWNERS]
     if secrets and source.secrets.is_dir():
-        wanted += sorted(path for path in source.secrets.iterdir() if path.is_file() and not path.is_symlink())
+        wanted += sorted(path for path in source.secrets.iterdir() if not path.is_symlink() and _is_plain(path.name))
     for path in wanted:
         if path.is_file():
             copy = part / "files" / path.relative_to(source.root)
@@ -224,7 +264,7 @@ def _describe(part: Path, *, name: str, why: str, now: datetime) -> Manifest:
         schema = tuple(row["name"] for row in view.query("SELECT name FROM migration ORDER BY applied_at, name"))
     if checked.problems:
         raise DamagedError(f"The records do not hold: {'; '.join(checked.problems)}.", hint="retainer doctor")
-    paths = sorted(path for path in part.rglob("*") if path.is_file())
+    names = {path.relative_to(part).as_posix(): path for path in sorted(part.rglob("*")) if path.is_file()}
     return Manifest(
         name=name,
         made_at=now,
@@ -234,8 +274,14 @@ def _describe(part: Path, *, name: str, why: str, now: datetime) -> Manifest:
         last_event=checked.events,
         counts=counts,
         anchors=checked.anchors,
-        files={path.relative_to(part).as_posix(): (digest_of(path), path.stat().st_size) for path in paths},
+        files={name: (digest_of(path), path.stat().st_size) for name, path in names.items() if _belongs(name)},
     )
+
+
+def _belongs(name: str) -> bool:
+    """Whether a backup may hold a file of this name; no other is looked at, or put anywhere."""
+    owners = name.startswith("files/") and name.removeprefix("files/") in _OWNERS
+    return name == DATABASE or owners or (name.startswith(_SECRETS) and _is_plain(name.removeprefix(_SECRETS)))
 
 
 def _count(view: FileView, table: str) -> int:
@@ -253,19 +299,25 @@ def _publish(part: Path, final: Path) -> None:
 # --- finding and trusting --------------------------------------------------------------------------------------------
 def backups(folder: Path) -> list[Backup]:
     """Every backup in ``folder``, newest first; folders without a readable manifest are none."""
-    found = []
+    found = [Backup(path, manifest) for path, manifest in _published(folder) if manifest is not None]
+    return sorted(found, key=lambda backup: (backup.manifest.made_at, backup.name), reverse=True)
+
+
+def unreadable(folder: Path) -> list[str]:
+    """Names of what would be a backup if its manifest could be read."""
+    return sorted(path.name for path, manifest in _published(folder) if manifest is None)
+
+
+def _published(folder: Path) -> Iterator[tuple[Path, Manifest | None]]:
     for path in folder.iterdir() if folder.is_dir() else ():
         if not path.name.startswith(".") and (path / MANIFEST).is_file():
-            manifest = _manifest(path)
-            if manifest is not None:
-                found.append(Backup(path, manifest))
-    return sorted(found, key=lambda backup: (backup.manifest.made_at, backup.name), reverse=True)
+            yield path, _manifest(path)
 
 
 def _manifest(path: Path) -> Manifest | None:
     try:
-        return Manifest.from_json(json.loads((path / MANIFEST).read_text(encoding="utf-8")))
-    except (OSError, ValueError, KeyError, TypeError):
+        return Manifest.from_json((path / MANIFEST).read_bytes())
+    except (OSError, ValueError):
         return None
 
 
@@ -287,8 +339,12 @@ def find(folder: Path, wanted: str) -> Backup:
 
 
 def verify(backup: Backup) -> list[str]:
-    """What is wrong with ``backup``: digests, pages, audit chains against their anchors, accounts. Changes nothing."""
-    problems = []
+    """What is wrong with ``backup``: files, pages, audit chains against their anchors, accounts. Changes nothing."""
+    problems = [f"{name!r} is no file of a backup" for name in backup.manifest.files if not _belongs(name)]
+    if DATABASE not in backup.manifest.files:
+        problems.append(f"the manifest does not name {DATABASE}")
+    if problems:
+        return problems
     for name, (digest, size) in backup.manifest.files.items():
         path = backup.path / name
         if not path.is_file():
@@ -297,13 +353,15 @@ def verify(backup: Backup) -> list[str]:
             problems.append(f"{name} is not what the manifest says")
     if problems:
         return problems
-    problems = check_pages(backup.database)
-    return problems or list(_records(backup).problems)
+    return check_pages(backup.database) or _record_problems(backup)
 
 
-def _records(backup: Backup) -> Checked:
-    with FileView(backup.database) as view:
-        return check_view(view, backup.manifest.anchors)
+def _record_problems(backup: Backup) -> list[str]:
+    try:
+        with FileView(backup.database) as view:
+            return list(check_view(view, backup.manifest.anchors).problems)
+    except sqlite3.Error as error:
+        return [f"its records cannot be read: {error}"]
 
 
 # --- letting go ------------------------------------------------------------------------------------------------------
@@ -338,9 +396,7 @@ def _rewrite_backup(path: Path, change: Callable[[sqlite3.Connection], None], no
     except RetainerError:
         shutil.rmtree(path)
         return
-    files = {name: file for name, file in fresh.files.items() if name != MANIFEST}
-    plain = fresh.to_json() | {"files": {n: {"sha256": d, "size": s} for n, (d, s) in files.items()}}
-    plain |= {"version": manifest.version, "rewritten_at": now.isoformat()}
+    plain = fresh.to_json() | {"version": manifest.version, "rewritten_at": now.isoformat()}
     _write(path / MANIFEST, json.dumps(plain, indent=1, sort_keys=True).encode())
 
 

@@ -13,7 +13,7 @@ from retainer.app.agents import agent_migrations, load_agents
 from retainer.app.asking import agreed
 from retainer.app.config import Settings
 from retainer.app.folder import DataFolder, read_json
-from retainer.app.operations.backups import Backup, backup_folder, backups, find, in_server, make
+from retainer.app.operations.backups import MANIFEST, Backup, backup_folder, backups, find, in_server, make, unreadable
 from retainer.app.operations.check import account_problems
 from retainer.app.operations.drill import Drill, last_drill, run_drill
 from retainer.app.operations.pulse import STALE_S
@@ -65,6 +65,7 @@ def _list(settings: Settings, *, as_json: bool) -> int:
             "" if drill is None or drill.backup != backup.name else f"   drill: {'passed' if drill.ok else 'FAILED'}"
         )
         _say(f"{backup.name:<30} {backup.size / 1e6:>7.1f} MB   up to event {backup.manifest.last_event:>7}{drilled}")
+    _say(*(f"{name} is no backup: its {MANIFEST} cannot be read." for name in unreadable(folder)))
     return 0
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sqlite3
 import tempfile
 import time
 from collections.abc import Sequence
@@ -50,12 +51,13 @@ class Drill:
 def run_drill(backup: Backup, schema: Sequence[Migration], *, now: datetime) -> Drill:
     """Restore ``backup`` into a temporary folder, check it, and write the result beside the backups. Blocks."""
     began = time.monotonic()
-    problems, events = verify(backup), 0
-    if not problems:
-        try:
+    events = 0
+    try:
+        problems = verify(backup)
+        if not problems:
             problems, events = _restore_and_check(backup, schema)
-        except (RetainerError, OSError) as error:
-            problems = [str(error)]
+    except (RetainerError, OSError, sqlite3.Error) as error:
+        problems = [str(error)]
     drill = Drill(
         backup=backup.name,
         at=now.isoformat(),

@@ -111,7 +111,7 @@ class Nightly:
             try:
                 if await asyncio.to_thread(self.due):
                     await self.once("nightly")
-            except OSError as error:  # the disk of the backups is gone: look again
+            except Exception as error:  # noqa: BLE001 - whatever it was, later nights get their backup
                 self._failed(error, self._clock.now())
             await asyncio.sleep(LOOK_S)
 
@@ -128,9 +128,9 @@ class Nightly:
         _log.info("backup_made", backup=backup.name, bytes=backup.size, drilled=drill.ok if drill else None)
         return backup
 
-    def _failed(self, error: RetainerError | OSError, now: datetime) -> None:
-        self.error, self._retry_after = str(error), now + RETRY
-        _log.error("backup_failed", reason=error.message if isinstance(error, RetainerError) else str(error))
+    def _failed(self, error: Exception, now: datetime) -> None:
+        self.error, self._retry_after = str(error) or repr(error), now + RETRY
+        _log.error("backup_failed", reason=error.message if isinstance(error, RetainerError) else self.error)
 
     def _work(self, why: str, now: datetime) -> tuple[Backup, Drill | None]:
         backup = make(self._settings, why=why, now=now)

@@ -213,10 +213,9 @@ def rewrite_replaced(folder: DataFolder, change: Callable[[sqlite3.Connection], 
 
 
 def _files(folder: DataFolder, backup: Backup) -> None:
-    for name in backup.manifest.files:
-        inner = name.removeprefix("files/")
-        target = folder.root / inner
-        if inner != name and ".." not in Path(inner).parts and not target.exists():
+    for name in set(backup.manifest.files) - {DATABASE}:
+        target = folder.root / name.removeprefix("files/")
+        if not target.exists():
             target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             shutil.copyfile(backup.path / name, target)
             target.chmod(0o600)
