@@ -425,6 +425,7 @@ def test_a_restore_without_room_is_told_in_words_and_changes_nothing(
         with pytest.raises(StorageError, match="No space left on device"):
             restore(folder, backup, SCHEMA, now=NOW)
     assert folder.database.read_bytes() == before
+    assert not [path for path in folder.root.iterdir() if "restoring" in path.name]
     restore(folder, backup, SCHEMA, now=NOW)
 
 
@@ -655,6 +656,42 @@ def test_an_exchange_that_was_cut_off_is_finished_by_the_next_start(
     assert not finish_restore(folder)
     assert texts(folder.database) == ["one", "two", "three"]
     assert not (folder.root / MARKER).exists()
+
+
+@pytest.mark.parametrize("at", ["start", "erasing"])
+def test_what_a_restore_left_that_was_killed_before_its_exchange_goes(settings: Settings, at: str) -> None:
+    folder = DataFolder(settings.data)
+    staging, half = folder.root / ".restoring", folder.root / "restoring.tmp"
+    staging.mkdir()
+    (staging / DATABASE).write_bytes(b"a copy of everything")
+    half.write_text("{")
+    if at == "start":
+        assert not finish_restore(folder)
+    else:
+        assert rewrite_replaced(folder, lambda connection: None, now=NOW) == []
+    assert not staging.exists()
+    assert not half.exists()
+    assert texts(folder.database) == ["one", "two", "three"]
+
+
+def test_a_restore_that_goes_on_keeps_its_copy_while_words_are_erased(settings: Settings) -> None:
+    folder = DataFolder(settings.data)
+    (folder.root / ".restoring").mkdir()
+    lock = FolderLock.acquire(folder.root)
+    try:
+        rewrite_replaced(folder, lambda connection: None, now=NOW)
+    finally:
+        lock.release()
+    assert (folder.root / ".restoring").exists()
+
+
+def test_a_marker_that_cannot_be_read_is_named_and_what_it_stands_for_is_left(settings: Settings) -> None:
+    folder = DataFolder(settings.data)
+    (folder.root / ".restoring").mkdir()
+    (folder.root / MARKER).write_text("{")
+    with pytest.raises(InvalidInputError, match="is not one of ours"):
+        finish_restore(folder)
+    assert (folder.root / ".restoring").exists()
 
 
 def test_an_unknown_backup_is_named(settings: Settings) -> None:

@@ -10,7 +10,7 @@ import os
 import shutil
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,7 +20,7 @@ from retainer.app.folder import DataFolder, read_json, write_json
 from retainer.app.operations.backups import DATABASE, Backup, rewrite, sync_folder, verify
 from retainer.core.errors import InvalidInputError
 from retainer.core.protocols import Migration, Tx
-from retainer.runtime.lock import FolderLock
+from retainer.runtime.lock import FolderLock, FolderTakenError
 from retainer.runtime.recovery import enter
 from retainer.runtime.sqlite import SqliteStore
 from retainer.runtime.store import StorageError
@@ -88,6 +88,7 @@ def restore(folder: DataFolder, backup: Backup, schema: Sequence[Migration], *, 
             hint="Free some space or mend its permissions, then restore again; an exchange that was begun goes on.",
         ) from error
     finally:
+        _sweep(folder)
         lock.release()
 
 
@@ -100,7 +101,6 @@ def _restore(folder: DataFolder, backup: Backup, schema: Sequence[Migration], no
             hint="Choose another one: retainer backup --list",
         )
     staging = folder.root / _STAGING
-    shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir(mode=0o700)
     _stage(staging / DATABASE, folder, backup, schema, now)
     _files(folder, backup)  # before the exchange, which the next start finishes by itself
@@ -165,10 +165,9 @@ def _continue_after(tx: Tx, table: str, used: int) -> None:
 def finish_restore(folder: DataFolder) -> bool:
     """Finish an exchange that was begun; ``False`` if there is none. Call it with the folder's lock held."""
     marker = folder.root / MARKER
-    begun = read_json(marker)
-    if not begun:
+    if _sweep(folder):
         return False
-    name = str(begun.get("aside", ""))
+    name = str(read_json(marker).get("aside", ""))
     if not name.startswith(ASIDE) or "/" in name:
         raise InvalidInputError(f"{marker} is not one of ours.", hint="Remove it and restore again.")
     staging, aside = folder.root / _STAGING, folder.root / name
@@ -191,11 +190,27 @@ def finish_restore(folder: DataFolder) -> bool:
     return True
 
 
+def _sweep(folder: DataFolder) -> bool:
+    """Remove what a restore left that was cut off before its exchange began; ``False`` if one was begun."""
+    marker = folder.root / MARKER
+    if marker.exists():
+        return False
+    shutil.rmtree(folder.root / _STAGING, ignore_errors=True)
+    with suppress(OSError):
+        marker.with_suffix(".tmp").unlink()
+    return True
+
+
 def rewrite_replaced(folder: DataFolder, change: Callable[[sqlite3.Connection], None], *, now: datetime) -> list[str]:
     """Apply ``change`` (an erasure) to the records that restores put aside; returns the names of their folders.
 
-    Their memory files go: they were made from the records. Records that cannot be read go too.
+    Their memory files go: they were made from the records. Records that cannot be read go too, and so does what is left
+    of a restore that was killed.
     """
+    with suppress(FolderTakenError):  # a service swept at its start, and a restore that goes on needs its copy
+        lock = FolderLock.acquire(folder.root)
+        _sweep(folder)
+        lock.release()
     reached = []
     for aside in sorted(folder.root.glob(f"{ASIDE}*")):
         shutil.rmtree(aside / "memory", ignore_errors=True)
