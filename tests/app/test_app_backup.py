@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.app.running import retainer
@@ -333,8 +334,83 @@ def test_of_a_day_the_newest_is_kept_and_the_newest_of_all_always() -> None:
 def test_what_is_too_old_goes(settings: Settings) -> None:
     chosen = settings.model_copy(update={"backup": BackupSettings(daily=2, weekly=0)})
     made = [make(chosen, why="nightly", now=NOW + timedelta(days=days)) for days in range(4)]
-    assert set(prune(backup_folder(chosen), chosen.backup)) == {made[0].name, made[1].name}
+    gone = prune(backup_folder(chosen), chosen.backup, made[3])
+    assert {each.name for each in gone} == {made[0].name, made[1].name}
     assert [each.name for each in backups(backup_folder(chosen))] == [made[3].name, made[2].name]
+
+
+def test_what_goes_on_further_than_the_newest_is_never_let_go_of(settings: Settings) -> None:
+    """The data folder was emptied: the only backup of what was in it is of the same day."""
+    full = make(settings, why="nightly", now=NOW)
+    DataFolder(settings.data).database.unlink()
+    database(settings).close()
+    almost_empty = make(settings, why="manual", now=NOW + timedelta(hours=1))
+    assert prune(backup_folder(settings), BackupSettings(daily=1, weekly=0), almost_empty) == []
+    assert full.path.exists()
+
+
+def test_backups_from_a_clock_that_was_ahead_do_not_displace_the_one_just_made(settings: Settings) -> None:
+    chosen = BackupSettings(daily=1, weekly=0)
+    make(settings, why="nightly", now=NOW + timedelta(days=365))
+    made = make(settings, why="nightly", now=NOW)
+    assert prune(backup_folder(settings), chosen, made) == []
+
+
+@pytest.fixture
+def noon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands by hand are given at ``NOW``."""
+    monkeypatch.setattr("retainer.app.operations.commands.SystemClock", lambda: ManualClock(NOW))
+
+
+@pytest.mark.usefixtures("noon")
+def test_a_backup_by_hand_is_tried_out_and_says_why_older_ones_go(
+    settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    chosen = settings.model_copy(update={"backup": BackupSettings(daily=1, weekly=0)})
+    morning = make(chosen, why="nightly", now=NOW - timedelta(hours=8))
+    yesterday = make(chosen, why="nightly", now=NOW - timedelta(days=1))
+    assert run_backup(chosen, show=False, drill=False, as_json=False) == 0
+    said = capsys.readouterr().out
+    assert f"removed {morning.name}, replaced by this one" in said
+    assert f"removed {yesterday.name}, too old" in said
+    drill = last_drill(backup_folder(chosen))
+    assert drill is not None
+    assert drill.ok
+    assert [each.name for each in backups(backup_folder(chosen))] == [drill.backup]
+
+
+@pytest.mark.usefixtures("noon")
+@pytest.mark.parametrize("as_json", [False, True])
+def test_a_backup_by_hand_that_does_not_restore_displaces_none(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], as_json: bool
+) -> None:
+    good = make(settings, why="nightly", now=NOW - timedelta(hours=8))
+
+    def torn(*args: Any, **named: Any) -> Backup:
+        backup = make(*args, **named)
+        flip(backup.database, backup.database.stat().st_size // 2)
+        return backup
+
+    monkeypatch.setattr("retainer.app.operations.commands.make", torn)
+    assert run_backup(settings, show=False, drill=False, as_json=as_json) == 1
+    said = capsys.readouterr().out
+    if as_json:
+        assert (json.loads(said)["drill"], json.loads(said)["removed"]) == (False, [])
+    else:
+        assert "does not restore" in said
+        assert "No earlier backup was removed." in said
+    assert verify(good) == []
+
+
+def test_a_disk_that_fills_up_after_a_backup_is_told_in_words(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("retainer.app.operations.drill.write_json", full)
+    with pytest.raises(StorageError, match=r"-manual is made, but .* No space left on device"):
+        run_backup(settings, show=False, drill=False, as_json=False)
 
 
 def test_of_the_copies_before_schema_changes_three_are_kept(tmp_path: Path) -> None:
@@ -450,7 +526,7 @@ async def test_a_disk_of_backups_that_is_gone_ends_no_further_night(
         raise OSError(errno.EIO, "Input/output error")
 
     with monkeypatch.context() as broken:
-        broken.setattr("retainer.app.operations.nightly.prune", gone)
+        broken.setattr("retainer.app.operations.retention.prune", gone)
         assert await nightly.once("nightly") is None
     assert "Input/output error" in nightly.error
     assert nightly.state().error

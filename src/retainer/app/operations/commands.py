@@ -18,7 +18,7 @@ from retainer.app.operations.check import account_problems
 from retainer.app.operations.drill import Drill, last_drill, run_drill
 from retainer.app.operations.pulse import STALE_S
 from retainer.app.operations.restore import Loss, loss, restore
-from retainer.app.operations.retention import prune
+from retainer.app.operations.retention import settle
 from retainer.app.store import migrations, open_outside, running_pid
 from retainer.core.clock import SystemClock
 from retainer.core.effects import RepeatClass, StoredEffect
@@ -33,23 +33,31 @@ from retainer.safety.people import devices
 
 
 def run_backup(settings: Settings, *, show: bool, drill: bool, as_json: bool) -> int:
-    """Make a backup and let go of what is too old; or list; or drill. 1 when a drill fails."""
+    """Make a backup, try it out and let go of what need not be kept; or list; or drill. 1 when a drill fails."""
     if show:
         return _list(settings, as_json=as_json)
     if drill:
         return _drill(settings, as_json=as_json)
     now = SystemClock().now()
     backup = make(settings, why="manual", now=now)
-    gone = prune(backup_folder(settings), settings.backup)
+    if not as_json:
+        size, newest = backup.size / 1e6, backup.manifest.last_event
+        _say(f"Backed up {size:.1f} MB, up to event {newest}, checked:", f"  {backup.path}")
+    done = settle(settings, backup, _schema(settings), now=now)
+    failed = done.drill if done.drill is not None and not done.drill.ok else None
     if as_json:
-        _print({**_row(backup, None), "path": str(backup.path), "removed": gone})
-        return 0
-    _say(
-        f"Backed up {backup.size / 1e6:.1f} MB, up to event {backup.manifest.last_event}, checked:",
-        f"  {backup.path}",
-        *(f"  (removed {name}, too old)" for name in gone),
-    )
-    return 0
+        removed = [gone.name for gone in done.gone]
+        _print({**_row(backup, done.drill), "path": str(backup.path), "removed": removed})
+    elif failed is not None:
+        _say(*_drill_lines(failed), "No earlier backup was removed.")
+    else:
+        _say(*(f"  (removed {gone.name}, {_why_gone(gone, backup)})" for gone in done.gone))
+    return 0 if failed is None else 1
+
+
+def _why_gone(gone: Backup, made: Backup) -> str:
+    same_day = gone.manifest.made_at.date() == made.manifest.made_at.date()
+    return "replaced by this one" if same_day else "too old"
 
 
 def _list(settings: Settings, *, as_json: bool) -> int:
@@ -75,8 +83,12 @@ def _drill(settings: Settings, *, as_json: bool) -> int:
     if as_json:
         _print(asdict(done))
     else:
-        _say(f"{'Good' if done.ok else 'BAD'}: {done.words}", *(f"  {problem}" for problem in done.problems))
+        _say(*_drill_lines(done))
     return 0 if done.ok else 1
+
+
+def _drill_lines(done: Drill) -> list[str]:
+    return [f"{'Good' if done.ok else 'BAD'}: {done.words}", *(f"  {problem}" for problem in done.problems)]
 
 
 def run_restore(settings: Settings, name: str | None, *, yes: bool) -> int:

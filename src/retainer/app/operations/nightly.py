@@ -1,4 +1,4 @@
-"""The running service's own backups: every night one, then the drill, then what is too old goes."""
+"""The running service's own backups: every night one, then the drill, then what need not be kept goes."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ from zoneinfo import ZoneInfo
 import structlog
 
 from retainer.app.config import Settings
-from retainer.app.folder import DataFolder
 from retainer.app.operations.backups import Backup, backup_folder, backups, make
-from retainer.app.operations.drill import Drill, last_drill, run_drill
-from retainer.app.operations.retention import prune, prune_copies
+from retainer.app.operations.drill import Drill, last_drill
+from retainer.app.operations.retention import settle
 from retainer.core.clock import Clock
 from retainer.core.errors import RetainerError
 from retainer.core.protocols import Migration
@@ -134,8 +133,4 @@ class Nightly:
 
     def _work(self, why: str, now: datetime) -> tuple[Backup, Drill | None]:
         backup = make(self._settings, why=why, now=now)
-        drill = run_drill(backup, self._schema, now=now) if self._settings.backup.drill else None
-        if drill is None or drill.ok:  # a backup that does not restore displaces none that did
-            prune(self._folder, self._settings.backup)
-            prune_copies(DataFolder(self._settings.data).backups)
-        return backup, drill
+        return backup, settle(self._settings, backup, self._schema, now=now).drill

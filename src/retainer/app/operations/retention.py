@@ -1,18 +1,54 @@
-"""Which backups are kept: the newest of each day, then of each week, then of each month."""
+"""Which backups are kept: the newest of each day, then of each week, then of each month.
+
+A new one displaces none before it was tried out, and never one that holds more events than it does itself.
+"""
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-from retainer.app.operations.backups import Backup, backups, sync_folder
+from retainer.app.config import Settings
+from retainer.app.folder import DataFolder
+from retainer.app.operations.backups import Backup, backup_folder, backups, sync_folder
+from retainer.app.operations.drill import Drill, run_drill
 from retainer.app.operations.settings import BackupSettings
+from retainer.core.protocols import Migration
+from retainer.runtime.store import StorageError
 
 COPIES: Final = 3
 """How many copies from before a change of the schema are kept."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settled:
+    """What came of a new backup."""
+
+    drill: Drill | None
+    """``None`` where drills are switched off."""
+    gone: tuple[Backup, ...]
+    """What it displaced."""
+
+
+def settle(settings: Settings, made: Backup, schema: Sequence[Migration], *, now: datetime) -> Settled:
+    """Try ``made`` out, then let go of what need not be kept. One that does not restore displaces none that did."""
+    folder = backup_folder(settings)
+    try:
+        drill = run_drill(made, schema, now=now) if settings.backup.drill else None
+        if drill is not None and not drill.ok:
+            return Settled(drill=drill, gone=())
+        gone = prune(folder, settings.backup, made)
+        prune_copies(DataFolder(settings.data).backups)
+    except OSError as error:
+        raise StorageError(
+            f"{made.name} is made, but {folder} could not be tidied: {error.strerror or error}.",
+            hint="Free some space or mend its permissions.",
+        ) from error
+    return Settled(drill=drill, gone=tuple(gone))
 
 
 def to_keep(made: Sequence[datetime], settings: BackupSettings) -> set[datetime]:
@@ -38,16 +74,25 @@ def to_keep(made: Sequence[datetime], settings: BackupSettings) -> set[datetime]
     return kept
 
 
-def prune(folder: Path, settings: BackupSettings) -> list[str]:
-    """Remove what need not be kept; returns the names. A backup somebody asked for counts like any other."""
+def prune(folder: Path, settings: BackupSettings, made: Backup) -> list[Backup]:
+    """Remove what need not be kept beside ``made``, and return it. A backup somebody asked for counts like any other.
+
+    What goes on further than ``made`` stays: the data folder may have been emptied or set back since.
+    """
     there = backups(folder)
     kept = to_keep([backup.manifest.made_at for backup in there], settings)
-    gone = [backup for backup in there if backup.manifest.made_at not in kept]
+    gone = [
+        backup
+        for backup in there
+        if backup.manifest.made_at not in kept
+        and backup.manifest.last_event <= made.manifest.last_event
+        and backup.name != made.name
+    ]
     for backup in gone:
         _remove(backup)
     if gone:
         sync_folder(folder)
-    return [backup.name for backup in gone]
+    return gone
 
 
 def prune_copies(folder: Path) -> list[str]:

@@ -27,7 +27,7 @@ class BackupSettings(BaseModel):
     secrets: bool = True
     """Whether the files of ``secrets`` are in the backup; without them a new machine needs its token again."""
     drill: bool = True
-    """Whether every nightly backup is restored into a temporary place and checked."""
+    """Whether every backup is restored into a temporary place and checked before it displaces an older one."""
 
 
 class MonitorSettings(BaseModel):
