@@ -799,6 +799,17 @@ def test_what_is_erased_leaves_every_backup_and_copy_too(settings: Settings) -> 
     assert texts(plain) == ["one", "three"]
 
 
+def test_erasing_leaves_alone_what_else_is_on_the_disk_of_the_backups(settings: Settings) -> None:
+    make(settings, why="nightly", now=NOW)
+    disk = backup_folder(settings)
+    (disk / "photos").mkdir()
+    others = [disk / "photos" / "manifest.json", disk / "accounts.db"]
+    for path in others:
+        path.write_text("of somebody else")
+    rewrite(disk, lambda connection: None, now=NOW)
+    assert [path.read_text() for path in others] == ["of somebody else"] * 2
+
+
 def test_what_is_erased_leaves_the_records_that_a_restore_put_aside(settings: Settings, later: Backup) -> None:
     folder = DataFolder(settings.data)
     (folder.memory / "owner.db").write_bytes(b"five")

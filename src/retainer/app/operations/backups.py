@@ -369,16 +369,17 @@ def rewrite(folder: Path, change: Callable[[sqlite3.Connection], None], *, now: 
     """Apply ``change`` (an erasure) to every database kept in ``folder`` and below; returns the names it reached.
 
     Each is changed in a copy, compacted, described anew and put in place of the old one. One that cannot be changed
-    (damaged, or of a schema that ``change`` does not fit) is removed: what was erased must not survive.
+    (damaged, or of a schema that ``change`` does not fit) is removed: what was erased must not survive. Whatever else
+    is in ``folder``, which may be a whole disk, is left alone.
     """
     reached = []
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         if path.name.startswith(_PART):
             shutil.rmtree(path, ignore_errors=True)
-        elif path.is_file() and path.suffix == ".db":
+        elif path.is_file() and path.match("retainer*.db"):
             _rewrite_file(path, change)
             reached.append(path.name)
-        elif path.is_dir():
+        elif (path / DATABASE).is_file():
             _rewrite_backup(path, change, now)
             reached.append(path.name)
     sync_folder(folder)
@@ -388,7 +389,7 @@ def rewrite(folder: Path, change: Callable[[sqlite3.Connection], None], *, now: 
 def _rewrite_backup(path: Path, change: Callable[[sqlite3.Connection], None], now: datetime) -> None:
     manifest = _manifest(path)
     database = path / DATABASE
-    if manifest is None or not database.is_file() or not _rewrite_file(database, change):
+    if manifest is None or not _rewrite_file(database, change):
         shutil.rmtree(path)
         return
     try:
