@@ -202,6 +202,19 @@ async def test_what_waits_is_never_done_after_its_words_were_erased(tmp_path: Pa
         assert row == {"state": "done", "attempts": 0}
 
 
+async def test_a_backup_whose_rewriting_was_killed_is_rewritten_and_not_lost(tmp_path: Path) -> None:
+    settings, clock = settings_in(tmp_path), ManualClock(START)
+    async with Service(settings, clock=clock, feeds=()) as service:
+        await say(service, f"remember that {SECRET}")
+        backup = await asyncio.to_thread(backups.make, settings, why="manual", now=START)
+    shutil.copyfile(backup.database, backup.path / ".retainer.db.work")
+    shutil.copyfile(backup.database, backup.path / ".retainer.db.fresh")
+    (backup.path / "manifest.json.new").write_text("{")
+    assert erasing.erase(settings, Wish(texts=(SECRET,)), clock=clock).left == ()
+    assert holding(settings.data, WORD) == []
+    assert [backups.verify(each) for each in backups.backups(settings.data / "backups")] == [[]]
+
+
 CHOICES: Mapping[str, Any] = {
     "persons": (),
     "texts": (),

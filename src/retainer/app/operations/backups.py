@@ -177,7 +177,7 @@ def make(settings: Settings, *, why: str, now: datetime) -> Backup:
             _copy_database(source.database, part / DATABASE)
             _copy_files(source, part, secrets=settings.backup.secrets)
             manifest = _describe(part, name=name, why=why, now=now)
-            _write(part / MANIFEST, json.dumps(manifest.to_json(), indent=1, sort_keys=True).encode())
+            write(part / MANIFEST, json.dumps(manifest.to_json(), indent=1, sort_keys=True).encode())
             _publish(part, target / name)
     except OSError as error:
         raise StorageError(
@@ -246,7 +246,7 @@ def _copy_files(source: DataFolder, part: Path, *, secrets: bool) -> None:
         if path.is_file():
             copy = part / "files" / path.relative_to(source.root)
             copy.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            _write(copy, path.read_bytes())
+            write(copy, path.read_bytes())
 
 
 def _describe(part: Path, *, name: str, why: str, now: datetime) -> Manifest:
@@ -389,6 +389,7 @@ def rewrite(folder: Path, change: Callable[[sqlite3.Connection], None], *, now: 
 def _rewrite_backup(path: Path, change: Callable[[sqlite3.Connection], None], now: datetime) -> None:
     manifest = _manifest(path)
     database = path / DATABASE
+    (path / f"{MANIFEST}.new").unlink(missing_ok=True)  # of one that was killed
     if manifest is None or not _rewrite_file(database, change):
         shutil.rmtree(path)
         return
@@ -398,12 +399,13 @@ def _rewrite_backup(path: Path, change: Callable[[sqlite3.Connection], None], no
         shutil.rmtree(path)
         return
     plain = fresh.to_json() | {"version": manifest.version, "rewritten_at": now.isoformat()}
-    _write(path / MANIFEST, json.dumps(plain, indent=1, sort_keys=True).encode())
+    write(path / MANIFEST, json.dumps(plain, indent=1, sort_keys=True).encode())
 
 
 def _rewrite_file(path: Path, change: Callable[[sqlite3.Connection], None]) -> bool:
     """``False``: it could not be changed and was removed."""
     work, fresh = path.with_name(f".{path.name}.work"), path.with_name(f".{path.name}.fresh")
+    _drop_work(path)  # of one that was killed
     try:
         shutil.copyfile(path, work)
         work.chmod(0o600)
@@ -423,9 +425,13 @@ def _rewrite_file(path: Path, change: Callable[[sqlite3.Connection], None]) -> b
         path.unlink(missing_ok=True)
         return False
     finally:
-        for left in path.parent.glob(f".{path.name}.*"):
-            left.unlink(missing_ok=True)
+        _drop_work(path)
     return True
+
+
+def _drop_work(path: Path) -> None:
+    for left in path.parent.glob(f".{path.name}.*"):
+        left.unlink(missing_ok=True)
 
 
 # --- bytes -----------------------------------------------------------------------------------------------------------
@@ -435,7 +441,7 @@ def digest_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _write(path: Path, data: bytes) -> None:
+def write(path: Path, data: bytes) -> None:
     """Replace ``path`` in one step, readable by the owner only, durable."""
     temporary = path.with_name(path.name + ".new")
     with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
