@@ -6,7 +6,7 @@ import asyncio
 import gzip
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -63,6 +63,14 @@ def holding(folder: Path, word: str) -> list[str]:
             if any(word.encode(coding) in data for coding in ("utf-8", "utf-16-le", "utf-16-be")):
                 found.append(path.relative_to(folder).as_posix())
     return found
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    for _ in range(1000):
+        if holds():
+            return
+        await asyncio.sleep(0.02)
+    raise TimeoutError
 
 
 def verified(settings: Settings) -> bool:
@@ -200,6 +208,18 @@ async def test_what_waits_is_never_done_after_its_words_were_erased(tmp_path: Pa
         await asyncio.wait_for(service.runtime.idle(), 60)
         row = service.store.view().one("SELECT state, attempts FROM event WHERE seq = ?", (seq,))
         assert row == {"state": "done", "attempts": 0}
+
+
+async def test_a_conversation_with_a_card_that_expired_is_erased_the_first_time(tmp_path: Path) -> None:
+    settings, clock = settings_in(tmp_path), ManualClock(START)
+    async with Service(settings, clock=clock) as service:
+        handled = "SELECT seq FROM event WHERE state = 'done' AND external_id LIKE ?"
+        await until(lambda: service.store.view().one(handled, ("paper@%",)) is not None)
+        await say(service, "buy 5 AAPL")
+        clock.advance(minutes=6)
+        await until(lambda: service.store.view().one(handled, ("control/expire:%",)) is not None)
+    assert erasing.erase(settings, Wish(conversations=("terminal:local",)), clock=clock).left == ()
+    assert verified(settings)
 
 
 async def test_a_backup_whose_rewriting_was_killed_is_rewritten_and_not_lost(tmp_path: Path) -> None:

@@ -61,7 +61,8 @@ def _words(receipt: Receipt) -> list[str]:
     if receipt.left:
         lines += [f"Still readable in: {path}" for path in receipt.left]
         lines.append(
-            "  -> End the service and erase again; a file that is still named then cannot be changed: remove it."
+            "  -> End the service and erase again. Another file than the database that is still named then cannot be"
+            " changed: make it writable or remove it."
         )
     else:
         lines.append(f"Looked through {receipt.files} files: nothing of it is left. The audit still verifies.")

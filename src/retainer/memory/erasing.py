@@ -25,9 +25,9 @@ SHORTEST: Final = 12
 """Shorter texts are erased where they were said, but not looked for elsewhere: they say too little, match too much.
 Those that somebody names are looked for everywhere."""
 _TEXTS: Final = frozenset(
-    {"text", "quoted", "summary", "task", "words", "caption", "question", "phrase", "meant", "decision", "name"}
+    {"text", "quoted", "summary", "task", "words", "caption", "question", "phrase", "meant", "decision"}
 )
-"""Fields of stored values that hold what people and models said."""
+"""Fields of stored values that hold what people and models said. Names are none: timers and tools have them too."""
 _COLUMNS: Final = (
     ("effect", "reason"),
     ("control", "reason"),
@@ -86,6 +86,8 @@ def select(view: View, wish: Wish) -> Doomed:
     doomed = Doomed()
     for person in wish.persons:
         _take_events(view, doomed, "sender = ?", (person,))
+        names = {row["name"] for row in view.query("SELECT name FROM person WHERE id = ?", (person,))}
+        doomed.words |= {name for name in names if len(name) >= SHORTEST}
     for address in wish.conversations:
         _take_events(view, doomed, "reply_to = ? OR lane = ?", (address, f"chat:{address}"))
         doomed.effects |= {row["key"] for row in view.query("SELECT key FROM effect WHERE queue = ?", (address,))}
