@@ -6,6 +6,8 @@ import asyncio
 import gzip
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,6 +33,8 @@ from retainer.safety.people import add_device
 START = datetime(2026, 3, 2, 10, tzinfo=UTC)
 SECRET = "my doctor is called Brzpkdmztmvf Ünal"
 WORD = "Brzpkdmztmvf"
+ERASER = Path(__file__).with_name("erase_child.py")
+POINTS = 24
 OTHER = "I live in Bergen by the harbour"
 
 
@@ -63,6 +67,18 @@ def holding(folder: Path, word: str) -> list[str]:
             if any(word.encode(coding) in data for coding in ("utf-8", "utf-16-le", "utf-16-be")):
                 found.append(path.relative_to(folder).as_posix())
     return found
+
+
+def eraser(wish: Wish, points: Mapping[Path, int]) -> str:
+    """Real processes that erase in each folder and die at its point; what they said."""
+    given = json.dumps({"conversations": wish.conversations, "texts": wish.texts})
+    done = subprocess.run(
+        [sys.executable, ERASER, given, *(f"{place / 'data'}={point}" for place, point in points.items())],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout
 
 
 async def until(holds: Callable[[], bool]) -> None:
@@ -210,6 +226,25 @@ async def test_what_waits_is_never_done_after_its_words_were_erased(tmp_path: Pa
         assert row == {"state": "done", "attempts": 0}
 
 
+async def test_an_export_keeps_no_fact_and_no_short_text_of_an_erased_conversation(tmp_path: Path) -> None:
+    settings, clock = settings_in(tmp_path), ManualClock(START)
+    async with Service(settings, clock=clock, feeds=()) as service:
+        await service.store.write(lambda tx: add_device(tx, "terminal", "desk", "chat", START, person_id="owner"))
+        await say(service, "my doctor is called Zebedee Quuxon", "pin is 4711", "I like tea")
+        await say(service, OTHER, "export my data", chat="desk")
+    [export] = (settings.data / "exports").iterdir()
+    (export.parent / f"{export.name}.gz").write_bytes(gzip.compress(export.read_bytes()))
+    with (settings.data / "logs" / "note").open("w") as note:
+        note.write("Your doctor: Zebedee Quuxon.")
+    assert erasing.erase(settings, Wish(conversations=("terminal:local",)), clock=clock).left == ()
+    assert [holding(settings.data, word) for word in ("Zebedee", "4711", "You like tea")] == [[]] * 3
+    lines = [json.loads(line) for line in export.read_text().splitlines()]
+    assert {line["conversation"] for line in lines if line["type"] == "message"} == {"terminal:desk"}
+    assert [line["words"] for line in lines if line["type"] == "fact"] == ["You live in Bergen by the harbour."]
+    assert erasing.erase(settings, Wish(texts=("Bergen",)), clock=clock).left == ()
+    assert holding(settings.data, "Bergen") == []
+
+
 async def test_a_conversation_with_a_card_that_expired_is_erased_the_first_time(tmp_path: Path) -> None:
     settings, clock = settings_in(tmp_path), ManualClock(START)
     async with Service(settings, clock=clock) as service:
@@ -220,6 +255,27 @@ async def test_a_conversation_with_a_card_that_expired_is_erased_the_first_time(
         await until(lambda: service.store.view().one(handled, ("control/expire:%",)) is not None)
     assert erasing.erase(settings, Wish(conversations=("terminal:local",)), clock=clock).left == ()
     assert verified(settings)
+
+
+async def test_the_records_stay_while_a_file_that_only_they_can_search_cannot_be_changed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = settings_in(tmp_path)
+    async with Service(settings, clock=ManualClock(START), feeds=()) as service:
+        await say(service, f"remember that {SECRET}")
+    packed = settings.data / "logs" / "old.log.1.gz"
+    packed.write_bytes(gzip.compress(f"x remember that {SECRET} y".encode()))
+    blocked = packed.with_name(f"{packed.name}.new")
+    blocked.mkdir()
+    choice = {**CHOICES, "conversations": ["terminal:local"]}
+    for _ in range(2):
+        assert run_erase(settings, **choice) == 1
+        said = capsys.readouterr().out
+        assert f"Still readable in: {packed}\n" in said
+        assert "retainer.db" not in said
+    blocked.rmdir()
+    assert run_erase(settings, **choice) == 0
+    assert holding(settings.data, WORD) == []
 
 
 async def test_a_backup_whose_rewriting_was_killed_is_rewritten_and_not_lost(tmp_path: Path) -> None:
@@ -233,6 +289,39 @@ async def test_a_backup_whose_rewriting_was_killed_is_rewritten_and_not_lost(tmp
     assert erasing.erase(settings, Wish(texts=(SECRET,)), clock=clock).left == ()
     assert holding(settings.data, WORD) == []
     assert [backups.verify(each) for each in backups.backups(settings.data / "backups")] == [[]]
+
+
+@pytest.mark.parametrize(
+    ("wish", "gone"),
+    [(Wish(conversations=("terminal:local",)), (WORD, "4711")), (Wish(texts=("Brzpkd",)), (WORD,))],
+    ids=["conversation", "text"],
+)
+async def test_an_erasure_that_was_killed_at_any_write_is_completed_by_the_next(
+    tmp_path: Path, wish: Wish, gone: tuple[str, ...]
+) -> None:
+    settings, clock = settings_in(tmp_path / "base"), ManualClock(START)
+    async with Service(settings, clock=clock, feeds=()) as service:
+        await say(service, f"remember that {SECRET}", "pin is 4711", "export my data")
+        await asyncio.to_thread(backups.make, settings, why="manual", now=START)
+    data = settings.data
+    (data / "logs" / "old.log").write_text(f"x remember that {SECRET} y")
+    (data / "logs" / "old.log.1.gz").write_bytes(gzip.compress(f"You asked me to remember: {SECRET}".encode()))
+    aside = data / "replaced-20260301T000000Z"
+    shutil.copytree(backups.backups(data / "backups")[0].path, aside, ignore=shutil.ignore_patterns("manifest.json"))
+    shutil.copytree(data / "memory", aside / "memory")
+    places = [tmp_path / f"{number}" for number in range(POINTS + 1)]
+    for place in places:
+        shutil.copytree(data, place / "data")
+    writes = int(eraser(wish, {places[0]: 0}))
+    points = {place: 1 + writes * number // POINTS for number, place in enumerate(places[1:])}
+    assert eraser(wish, points) == ""
+    for place, point in points.items():
+        copy = settings_in(place)
+        assert erasing.erase(copy, wish, clock=clock).left == (), f"killed at write {point} of {writes}"
+        assert [holding(place, word) for word in gone] == [[]] * len(gone), f"killed at write {point} of {writes}"
+        assert verified(copy)
+        [backup] = backups.backups(place / "data" / "backups")
+        assert backups.verify(backup) == []
 
 
 CHOICES: Mapping[str, Any] = {

@@ -1,8 +1,10 @@
 """``retainer erase``: people's words leave every file of the data folder, whether or not the service runs.
 
-The order matters: first the records, then what is derived from them (memory files, backups), then the bytes that are
-left behind in logs and free pages, and at last every file is read through. The audit keeps that something was erased
-and when; its chains hold salted digests, so they verify as before.
+The order matters. While the records still have the words, all that only they can find is cleaned: exports, logs and
+other loose files, memory files; a loose file that cannot be changed stops the rest. Then the records go, then what the
+wish itself finds again: backups, and the bytes left behind in logs and free pages. At last every file is read through.
+So whenever it was killed, erasing again completes it. The audit keeps that something was erased and when; its chains
+hold salted digests, so they verify as before.
 """
 
 from __future__ import annotations
@@ -13,7 +15,8 @@ import json
 import os
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -65,31 +68,37 @@ class Receipt:
 
 def erase(settings: Settings, wish: Wish, *, clock: Clock | None = None) -> Receipt:
     """Erase everything that ``wish`` names. Raises :class:`~retainer.core.errors.RetainerError` in words."""
-    clock, folder = clock or SystemClock(), DataFolder(settings.data)
-    texts = turns = shared = 0
-    words: frozenset[str] = frozenset()
+    clock, folder, kept = clock or SystemClock(), DataFolder(settings.data), backups.backup_folder(settings)
+    places = [folder.root, kept]
+    texts = turns = shared = files = 0
+    sources: set[str] = set()
+    words: set[str] = set()
     reached: list[str] = []
     left: tuple[str, ...] = ()
-    files = 0
     for number in range(ROUNDS):
         if number:
             time.sleep(1.0)
         now = clock.now()
+        gone, said = _search(settings, wish)
+        sources |= gone
+        words |= said
+        left = _loose(folder, places, wish, sources, _needles(words, wish))
+        if left:
+            break
+        turns += _forget(folder.memory, wish, sources)
         found = _records(settings, wish, now)
         texts += found.bodies
         shared = max(shared, found.shared)
         words |= found.words
-        turns += _memories(folder.memory, found, wish)
         if not database_url(settings):
             compact(folder.database)
-        kept = backups.backup_folder(settings)
-        if number == 0 or found.bodies:
-            reached = backups.rewrite(kept, _in_backup(wish, now), now=now) if kept.is_dir() else []
-            reached += rewrite_replaced(folder, _in_backup(wish, now), now=now)
-        needles = [needle for text in words if len(text) >= SHORTEST or text in wish.texts for needle in _forms(text)]
-        places = [folder.root, kept]
-        for path in _files(places):
-            _overwrite(path, needles)
+        sources |= found.sources
+        change = _in_backup(wish, now, sources)
+        reached = backups.rewrite(kept, change, now=now) if kept.is_dir() else []
+        reached += rewrite_replaced(folder, change, now=now)
+        turns += _forget(folder.memory, wish, sources)
+        needles = _needles(words, wish)
+        _loose(folder, places, wish, sources, needles)
         files, left = _look(places, needles)
         if not left:
             break
@@ -118,13 +127,30 @@ def _records(settings: Settings, wish: Wish, now: datetime) -> Found:
         return found
 
 
-def _in_backup(wish: Wish, now: datetime) -> Any:
-    """The same erasure in a copy; its audit gets no entry, so that the anchors taken of it still hold."""
+def _search(settings: Settings, wish: Wish) -> tuple[set[str], set[str]]:
+    """Sources of what will go, and the words to look for: as said, and as sentences that memory made of them."""
+    with open_outside(settings) as store, store.view() as view:
+        doomed = erasing.select(view, wish)
+        sources = {source for _, source in doomed.sources}
+        stated: dict[str, str] = {}
+        for memory, gone in _memories(DataFolder(settings.data).memory, wish, sources):
+            facts = [fact for fact in memory.facts(past=True) if gone is None or fact.source in gone]
+            stated |= {fact.words: fact.value for fact in facts}
+        said = erasing.still_said(view, {*doomed.words, *stated, *stated.values()}, but=doomed.bodies)
+    sentences = {sentence for sentence, value in stated.items() if value not in said}
+    return sources, (doomed.words | sentences) - (said - set(wish.texts))
+
+
+def _in_backup(wish: Wish, now: datetime, sources: set[str]) -> Any:
+    """The same erasure in a copy, which adds to ``sources``: what was lost in a restore stands only there.
+
+    Its audit gets no entry, so that the anchors taken of it still hold.
+    """
 
     def change(connection: sqlite3.Connection) -> None:
         connection.row_factory = _mapping
         tx = SqliteTx(connection)
-        erasing.erase(tx, wish, now)
+        sources.update(erasing.erase(tx, wish, now).sources)
         tx.finish()
 
     return change
@@ -132,25 +158,6 @@ def _in_backup(wish: Wish, now: datetime) -> Any:
 
 def _mapping(cursor: sqlite3.Cursor, row: tuple[Any, ...]) -> dict[str, Any]:
     return {column[0]: value for column, value in zip(cursor.description, row, strict=True)}
-
-
-def _memories(folder: Path, found: Found, wish: Wish) -> int:
-    """Every person's file: others may have been told the same."""
-    erased = 0
-    everything = {f"{person}.db" for person in wish.persons}
-    for path in sorted(folder.glob("*.db")):
-        memory = PersonMemory(path, redact)
-        try:
-            doomed = memory.holding(found.sources, wish.texts)
-            if path.name in everything:
-                erased += memory.erase((), all_upto=2**62).messages
-            elif doomed:
-                erased += memory.erase(doomed, shrink=True).messages
-        finally:
-            memory.close()
-    for path in folder.glob("*.damaged"):
-        path.unlink()
-    return erased
 
 
 def compact(database: Path) -> None:
@@ -180,7 +187,83 @@ def compact(database: Path) -> None:
         connection.close()
 
 
+# --- copies ----------------------------------------------------------------------------------------------------------
+def _forget(folder: Path, wish: Wish, sources: Collection[str]) -> int:
+    """How many turns memory files forgot. Each is written anew: what was killed here left bytes, but no turns."""
+    turns = 0
+    for memory, gone in _memories(folder, wish, sources):
+        turns += memory.erase(gone or (), all_upto=2**62 if gone is None else None, shrink=True).messages
+    for path in folder.glob("*.damaged"):
+        path.unlink()
+    return turns
+
+
+def _memories(
+    folder: Path, wish: Wish, sources: Collection[str]
+) -> Iterator[tuple[PersonMemory, Collection[str] | None]]:
+    """Every person's file, others may have been told the same, and what it must forget; ``None``: everything."""
+    for path in sorted(folder.glob("*.db")):
+        with closing(PersonMemory(path, redact)) as memory:
+            yield memory, None if path.stem in wish.persons else memory.holding(sources, wish.texts)
+
+
+def _loose(
+    folder: DataFolder, places: Iterable[Path], wish: Wish, sources: Collection[str], needles: Sequence[bytes]
+) -> tuple[str, ...]:
+    """Erase from exports and all files that are no database; returns those that cannot be read or changed."""
+    work: list[tuple[Path, Callable[[Path], None]]] = [
+        (path, lambda path: _cut(path, wish, sources)) for path in sorted(folder.exports.glob("export-*.jsonl*"))
+    ]
+    work += [(path, lambda path: _overwrite(path, needles)) for path in _files(places)]
+    stuck = {}
+    for path, clean in work:
+        try:
+            clean(path)
+        except FileNotFoundError:  # a log that was just put away
+            continue
+        except OSError:
+            stuck[str(path)] = True
+    return tuple(stuck)
+
+
+def _cut(path: Path, wish: Wish, sources: Collection[str]) -> None:
+    """Take whole lines out of an export: each says where it comes from, however short its text is."""
+    lines = _content(path).decode(errors="replace").split("\n")
+    kept = _kept(lines, wish, sources)
+    if kept != lines:
+        _replace(path, "\n".join(kept).encode())
+
+
+def _kept(lines: Sequence[str], wish: Wish, sources: Collection[str]) -> list[str]:
+    """Those of ``lines`` that stay. One that was cut off says not what it belongs to, and goes."""
+    read = [(line, _fields(line)) for line in lines]
+    gone = {*sources, *(fields["source"] for _, fields in read if _fits(fields, wish))}
+    return [line for line, fields in read if not line or (fields and fields.get("source") not in gone)]
+
+
+def _fields(line: str) -> dict[str, Any]:
+    try:
+        return dict(json.loads(line))
+    except ValueError:
+        return {}
+
+
+def _fits(line: Mapping[str, Any], wish: Wish) -> bool:
+    """Whether a message of an export is one that ``wish`` names."""
+    return line.get("type") == "message" and (
+        line["conversation"] in wish.conversations
+        or any(text in line["text"] for text in wish.texts)
+        or (wish.before is not None and datetime.fromisoformat(line["at"]) < wish.before)
+    )
+
+
 # --- bytes -----------------------------------------------------------------------------------------------------------
+def _needles(words: Iterable[str], wish: Wish) -> list[bytes]:
+    """Longest first: what holds another one is masked whole."""
+    found = {form for text in words if len(text) >= SHORTEST or text in wish.texts for form in _forms(text)}
+    return sorted(found, key=len, reverse=True)
+
+
 def _forms(text: str) -> tuple[bytes, ...]:
     """``text`` as files may hold it: plain, in JSON, in HTML, in an address, and each in both widths."""
     plain = {text, json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1], html.escape(text), quote(text)}
@@ -197,6 +280,11 @@ def _files(places: Iterable[Path]) -> Iterator[Path]:
                 yield path
 
 
+def _packed(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(2) == b"\x1f\x8b"
+
+
 def _content(path: Path) -> bytes:
     """The bytes, unpacked where they are packed."""
     data = path.read_bytes()
@@ -208,25 +296,24 @@ def _content(path: Path) -> bytes:
     return data
 
 
+def _replace(path: Path, data: bytes) -> None:
+    """Packed again where it was packed."""
+    backups.write(path, gzip.compress(data) if _packed(path) else data)
+
+
 def _overwrite(path: Path, needles: Iterable[bytes]) -> None:
     """Mask ``needles`` where they stand; the file keeps its length and its place, for whoever is writing to it."""
-    try:
-        with path.open("rb") as file:
-            head = file.read(len(_SQLITE))
-        if head == _SQLITE or path.name.endswith(_LOGS):
+    with path.open("rb") as file:
+        if file.read(len(_SQLITE)) == _SQLITE or path.name.endswith(_LOGS):
             return
-        data = _content(path)
-    except FileNotFoundError:  # a log that was just put away
-        return
+    data = _content(path)
     found = [needle for needle in needles if needle in data]
     if not found:
         return
-    if head.startswith(b"\x1f\x8b"):
+    if _packed(path):
         for needle in found:
             data = data.replace(needle, b"*" * len(needle))
-        fresh = path.with_name(f".{path.name}.new")
-        fresh.write_bytes(gzip.compress(data))
-        os.replace(fresh, path)
+        _replace(path, data)
         return
     with path.open("r+b") as file:
         for needle in found:
@@ -246,6 +333,9 @@ def _look(places: Iterable[Path], needles: Iterable[bytes]) -> tuple[int, tuple[
         try:
             data = _content(path)
         except FileNotFoundError:
+            continue
+        except OSError:
+            left.append(str(path))
             continue
         looked += 1
         if any(needle in data for needle in wanted):

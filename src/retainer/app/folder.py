@@ -49,6 +49,11 @@ class DataFolder:
         return self.root / "pictures"
 
     @property
+    def exports(self) -> Path:
+        """What was asked for with *export my data*."""
+        return self.root / "exports"
+
+    @property
     def backups(self) -> Path:
         """Backups, unless the configuration names another place."""
         return self.root / "backups"

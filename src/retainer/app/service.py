@@ -219,7 +219,7 @@ class Service:
             status=(self._trading_lines, self._bridge_lines, self._use_lines),
             settings=self.settings.chat,
             personality=self.personality,
-            exports=self.folder.root / "exports",
+            exports=self.folder.exports,
         )
 
     def capabilities(self) -> list[Capability]:

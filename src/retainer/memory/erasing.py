@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
@@ -64,6 +64,8 @@ class Doomed:
     effects: set[str] = field(default_factory=set)
     words: set[str] = field(default_factory=set)
     """The texts themselves, for finding copies. Never stored."""
+    sources: set[tuple[str, str]] = field(default_factory=set)
+    """Person and source of every turn that memory files must forget."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +105,7 @@ def select(view: View, wish: Wish) -> Doomed:
                 doomed.bodies.add(row["id"])
     _take_bodies(view, doomed)
     _take_copies(view, doomed)
+    doomed.sources = _sources(view, wish, doomed)
     return doomed
 
 
@@ -177,14 +180,13 @@ def forms(text: str) -> tuple[str, ...]:
 def erase(tx: Tx, wish: Wish, now: datetime) -> Found:
     """Find and erase in one unit. What has not happened yet of it never will."""
     doomed = select(tx, wish)
-    sources = _sources(tx, wish, doomed)
     _end_what_waits(tx, doomed, now)
     erased = sum(bodies.erase(tx, body_id) for body_id in doomed.bodies)
     kept = still_said(tx, doomed.words - set(wish.texts))
     words = frozenset(doomed.words - kept)
     _mask_columns(tx, {text for text in words if len(text) >= SHORTEST or text in wish.texts})
     _drop_corrections(tx, wish, doomed.events, words)
-    for person, source in sources:
+    for person, source in doomed.sources:
         tx.execute(
             "INSERT INTO memory_forgotten (person, source, event_seq, at) VALUES (?, ?, ?, ?)",
             (person, source, 0 if source != EVERYTHING else _last(tx), to_epoch(now)),
@@ -194,23 +196,23 @@ def erase(tx: Tx, wish: Wish, now: datetime) -> Found:
         events=len(doomed.events),
         effects=len(doomed.effects),
         words=words,
-        sources=frozenset(source for _, source in sources),
+        sources=frozenset(source for _, source in doomed.sources),
         shared=len(kept),
     )
 
 
-def still_said(view: View, words: Iterable[str]) -> frozenset[str]:
-    """Those of ``words`` that stand in records which stay: somebody else said the same."""
+def still_said(view: View, words: Iterable[str], but: Collection[int] = ()) -> frozenset[str]:
+    """Those of ``words`` that stand in records which stay (all ``but`` these): somebody else said the same."""
     left = {text: forms(text) for text in words}
     found: set[str] = set()
     if left:
-        for row in view.query("SELECT bytes FROM body"):
-            found |= {text for text, shapes in left.items() if any(form in row["bytes"] for form in shapes)}
+        for row in view.query("SELECT id, bytes FROM body"):
+            if row["id"] not in but:
+                found |= {text for text, shapes in left.items() if any(form in row["bytes"] for form in shapes)}
     return frozenset(found)
 
 
 def _sources(view: View, wish: Wish, doomed: Doomed) -> set[tuple[str, str]]:
-    """(person, source) of every turn that memory files must forget."""
     found: set[tuple[str, str]] = {(person, EVERYTHING) for person in wish.persons}
     events, keys = set(doomed.events), set(doomed.effects)
     for part in _parts(doomed.bodies):

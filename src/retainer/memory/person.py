@@ -145,8 +145,8 @@ class PersonMemory:
     def erase(self, sources: Collection[str], *, all_upto: int | None = None, shrink: bool = False) -> Erased:
         """Delete these turns, the facts read from them and every copy in neighbours and index; they never come back.
 
-        ``all_upto``: also everything of events up to this one. ``shrink``: write the whole file anew. The file and its
-        log are then read through for the erased bytes.
+        ``all_upto``: also everything of events up to this one. ``shrink``: write the whole file anew, also when there
+        is nothing to delete. The file and its log are then read through for the erased bytes.
         """
         with self.lock:
             with transaction(self._db):
@@ -157,7 +157,7 @@ class PersonMemory:
                 )
                 facts = sum(self._erase_row(row) for row in rows)
                 self._db.execute("DELETE FROM speaker WHERE name NOT IN (SELECT speaker FROM message)")
-            if rows:
+            if rows or shrink:
                 scrub(self._db, shrink=shrink or all_upto is not None)
             return Erased(messages=len(rows), facts=facts, bytes_left=self._left([row["text"] for row in rows]))
 
