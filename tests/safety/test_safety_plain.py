@@ -106,6 +106,8 @@ class TestUrls:
             "http://8.8.8.8%00.example.org/",
             "http://[2606:4700:4700::1111%25eth0]/",
             f"https://example.org/{'a' * 3000}",
+            None,
+            5,
         ],
     )
     def test_everything_else_is_refused(self, url: str) -> None:
@@ -195,6 +197,10 @@ class TestPaths:
             "pipe",
             "a/" * 40 + "b",
             "x" * 300,
+            "half a character \ud800",
+            None,
+            5,
+            b"note.txt",
         ],
     )
     def test_everything_else_is_refused_both_when_checked_and_when_opened(self, root: Path, given: str) -> None:
@@ -351,7 +357,7 @@ class TestWebHooks:
         body = b'{"entry": []}'
         signature = "sha256=" + hmac.new(b"app", body, hashlib.sha256).hexdigest()
         assert plain.meta_signed("app", body, signature)
-        for bad in (signature[7:], signature[:-1] + "x", "", "sha256=", signature.upper()):
+        for bad in (signature[7:], signature[:-1] + "x", "", "sha256=", signature.upper(), "\ud800", None):
             assert not plain.meta_signed("app", body, bad)
         assert not plain.meta_signed("app", body + b" ", signature)
         assert not plain.meta_signed("", body, "sha256=" + hmac.new(b"", body, hashlib.sha256).hexdigest())
@@ -360,6 +366,7 @@ class TestWebHooks:
         assert plain.telegram_signed("a-long-token", "a-long-token")
         assert not plain.telegram_signed("a-long-token", "a-long-tokem")
         assert not plain.telegram_signed("", "")
+        assert not plain.telegram_signed("a-long-token", None)  # the header is missing
 
     def test_hooks_of_ones_own_are_signed_with_their_time(self) -> None:
         stamp = str(int(NOW.timestamp()))
@@ -369,6 +376,7 @@ class TestWebHooks:
         assert not plain.timed_signed("k", b"body", stamp, signature, NOW - timedelta(seconds=301))
         assert not plain.timed_signed("k", b"body", str(int(stamp) + 1), signature, NOW)
         assert not plain.timed_signed("k", b"body", "now", signature, NOW)
+        assert not plain.timed_signed("k", b"body", None, None, NOW)
 
     def test_a_message_is_taken_once(self, store: LocalStore) -> None:
         def take(message: str, at: datetime = NOW, sent: datetime | None = None) -> bool:
@@ -447,6 +455,7 @@ class TestApprovals:
     def test_the_code_is_typed_from_the_card(self, store: LocalStore, owner: Principal) -> None:
         request = self.ask(store, "code")
         assert self.answer(store, request, owner) == "wrong_code"
+        assert self.answer(store, request, owner, code="\ud800") == "wrong_code"
         assert self.answer(store, request, owner, code=request.code.lower()) == "approved"
         request = self.ask(store, "code")
         assert [self.answer(store, request, owner, code="ZZZZ") for _ in range(3)] == ["wrong_code"] * 3

@@ -132,9 +132,32 @@ def test_an_ordinary_statement_is_not_too_large(statement: str) -> None:
     assert not too_many_words(statement)
 
 
+@pytest.mark.parametrize(
+    "call",
+    [
+        "printf('%.*c', 900000000, 'x')",
+        "format('%*d', '900000000', 1)",
+        "printf('%900000000d', 1)",
+        "printf('%-0200000d%+200000s', 1, 2)",
+        "printf('%.' || '900000000' || 'c', 'x')",
+        "printf('%.*c', -900000000, 'x')",
+        "printf('%.*c', 9e8, 'x')",
+        "printf('%.*c', 9e20, 'x')",
+        "printf('%.*c', ' 9.1e8 and more', 'x')",
+        "printf('%.*c', x'393030303030303030', 'x')",
+    ],
+)
+def test_a_place_that_is_filled_without_end_is_refused(database: Path, call: str) -> None:
+    began = time.process_time()
+    with pytest.raises(RefusedError, match="would fill more than"):
+        plain.read_sql(database, f"SELECT {call}", seconds=SECONDS)
+    assert time.process_time() - began < 1.0
+
+
 def test_measured_functions_answer_as_sqlite_does(database: Path) -> None:
     parts = (
         "instr('abcb', 'b')", "instr(NULL, 1)", "instr(1234, 3)", "instr(x'0102', x'02')", "instr('añb', 'b')",
+        "printf('%5.2f|%-8s|%,d', 3.14159, 'ab', 1234567)", "format('%s %%', 'a')", "printf('%*d', 6, 42)",
         "replace('aXa', 'X', 1)", "replace('a', '', 'b')", "trim('xxaxx', 'x')", "ltrim('  a ')", "rtrim('ab', 'b')",
     )  # fmt: skip
     patterns = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -37,6 +38,12 @@ TABLE: dict[str, Line] = {
     "password": "admin",
 }
 MAIL = {"to": "ann@example.org", "text": "The meeting is at noon."}
+DEEP: dict[str, Any] = {}
+for _ in range(5000):
+    DEEP = {"in": DEEP}
+LOOP: dict[str, Any] = {}
+LOOP["in"] = LOOP
+KINDS = ["nothing", "list", "text", "deep", "loop", "half a character", "endless number"]
 
 
 @pytest.fixture
@@ -442,6 +449,39 @@ class TestTable:
             "many": [3],
             "pair": [1, 2],
         }
+
+    @pytest.mark.parametrize("args", [None, [], "x", DEEP, LOOP, {"to": "\ud800"}, {"n": 10**5000}], ids=KINDS)
+    def test_what_is_no_call_is_neither_planned_nor_allowed_nor_approved(
+        self, guard: SafetyProtocols, args: Any
+    ) -> None:
+        turn = begun(guard, "pay the rent")
+        assert said(turn, "pay", args) == "deny"
+        assert not turn.approved("pay", args)
+        with pytest.raises(InvalidInputError):
+            turn.plan([("pay", args)])
+
+    @pytest.mark.parametrize("result", [float("nan"), DEEP, LOOP, "\ud800", "[" * 100_000, '{"id": NaN}'])
+    def test_a_result_that_is_no_json_taints_the_turn_like_any_other(self, guard: SafetyProtocols, result: Any) -> None:
+        turn = begun(guard, "look at my calendar")
+        assert turn.plan([("calendar", {})]) == [True]
+        assert turn.record("calendar", {}, result).trust is Trust.UNTRUSTED
+        assert said(turn, "note", {"text": "hello"}) == "ask tap"
+
+    def test_what_is_no_message_plan_reply_or_code_is_said(self, guard: SafetyProtocols) -> None:
+        calls: list[Callable[[Any], object]] = [
+            lambda wrong: guard.begin(wrong, "owner", "terminal"),
+            lambda wrong: guard.begin("hello", [wrong], "terminal"),  # type: ignore[arg-type]
+            lambda wrong: guard.begin("hello", "owner", wrong),
+            lambda wrong: begun(guard).plan(wrong),
+            lambda wrong: begun(guard).plan([(wrong, {})]),
+            lambda wrong: begun(guard).output(wrong),
+        ]
+        for call in calls:
+            with pytest.raises(InvalidInputError):
+                call(5)
+        assert begun(guard).plan([("unheard-of", {})]) == [False]
+        assert guard.check([], {}).decision == "deny"  # type: ignore[arg-type]
+        assert not guard.approved("pay", {"to": "ann"}, 1234)  # type: ignore[arg-type]
 
 
 def _line(kind: str) -> tuple[Any, Label]:

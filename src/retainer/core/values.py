@@ -29,6 +29,17 @@ def canonical(value: Any) -> bytes:
     return _ENCODER.encode(value).encode()
 
 
+def writable(text: str) -> bool:
+    """Whether UTF-8 can hold ``text``: it has no half characters (lone surrogates)."""
+    if text.isascii():
+        return True
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def digest(value: Any) -> str:
     """SHA-256 of :func:`canonical`, in hex: what approvals, steps and the audit chain bind to."""
     return hashlib.sha256(canonical(value)).hexdigest()

@@ -16,7 +16,7 @@ def encode(value: Any) -> str:
     """Canonical JSON text. Raises :class:`InvalidInputError` for what JSON or UTF-8 cannot hold."""
     try:
         return canonical(value).decode()
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise InvalidInputError(f"A value cannot be stored: {error}.", hint="Store plain JSON values only.") from error
 
 

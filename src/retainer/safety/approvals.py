@@ -309,7 +309,9 @@ class Approvals:
         what = "the four characters on the card" if level == "code" else "the six digits of your authenticator app"
         if not given:
             return _said(row, "wrong_code", f"This one needs more than a tap: type YES and {what}. Nothing was done.")
-        if level == "code" and hmac.compare_digest(given.upper().encode(), code_of(row["digest"]).encode()):
+        if level == "code" and hmac.compare_digest(
+            given.upper().encode("utf-8", "replace"), code_of(row["digest"]).encode()
+        ):
             return None
         if level == "totp":
             most = self._limits.wrong_authenticator_codes

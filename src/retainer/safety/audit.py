@@ -19,6 +19,7 @@ from datetime import datetime
 from typing import Any
 
 from retainer.core.clock import to_epoch
+from retainer.core.errors import InvalidInputError
 from retainer.core.protocols import Row, Tx, View
 from retainer.core.values import Json, canonical
 from retainer.runtime import bodies
@@ -109,15 +110,22 @@ def _computed(key: str, value: Json) -> bool:
 
 
 def append(tx: Tx, lane: str, kind: str, ref: str, data: Mapping[str, Json], now: datetime) -> str:
-    """Add an entry to the chain of ``lane``; returns its hash. Known secrets in ``data`` are removed first."""
+    """Add an entry to the chain of ``lane``; returns its hash. Known secrets in ``data`` are removed first.
+
+    Raises :class:`InvalidInputError` for what JSON or UTF-8 cannot hold.
+    """
     from retainer.safety.redact import default_redactor
 
     last = _last(tx, lane)
     n, previous = last.count + 1, last.head
     clean = default_redactor().clean_value
-    text = canonical({key: value if _computed(key, value) else clean(value) for key, value in data.items()}).decode()
     at = to_epoch(now)
-    value = _hash(previous, lane, n, at, kind, ref, text)
+    try:
+        kept = {key: value if _computed(key, value) else clean(value) for key, value in data.items()}
+        text = canonical(kept).decode()
+        value = _hash(previous, lane, n, at, kind, ref, text)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidInputError(f"The audit cannot hold this entry: {error}.") from error
     tx.execute(
         "INSERT INTO audit (lane, n, at, kind, ref, data, hash) VALUES (?, ?, ?, ?, ?, ?, ?)",
         (lane, n, at, kind, ref, text, value),

@@ -130,7 +130,7 @@ def _typed(tx: Tx, level: str, bound: str, code: str, totp_secret: str | None, n
     if level == "tap":
         return True
     if level == "code":
-        return hmac.compare_digest(code.strip().upper().encode(), code_of(bound).encode())
+        return hmac.compare_digest(code.strip().upper().encode("utf-8", "replace"), code_of(bound).encode())
     return totp_secret is not None and totp.spend(tx, totp_secret, code, now)
 
 

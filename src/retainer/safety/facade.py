@@ -87,8 +87,14 @@ class SafetyProtocols:
         the terminal of this machine, and on a channel with no paired device (nobody's name means anything there), it
         may be a person's id; ``owner`` is who runs this program. Where senders choose their names, pair their devices
         first, or pass a ``Principal``. In the turn of anybody who is not paired, every call is denied.
-        The turn is returned as well; it has the same methods, for several conversations side by side.
+        The turn is returned as well; it has the same methods, for several conversations side by side. Raises
+        :class:`InvalidInputError` where a text is none.
         """
+        for what, given in (("message", owner_text), ("channel", channel)):
+            if not isinstance(given, str):
+                raise InvalidInputError(f"The {what} is a text, not a {type(given).__name__}.")
+        if not isinstance(principal, str | people.Principal | None):
+            raise InvalidInputError(f"The principal is a text or a Principal, not a {type(principal).__name__}.")
         now = self._clock.now()
         who = self._who(principal, channel)
         refused = "" if who is not None else "The sender is not paired."

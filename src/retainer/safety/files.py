@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from retainer.core.errors import NotFoundError, RefusedError
+from retainer.core.values import writable
 
 MAX_DEPTH = 32
 
@@ -75,6 +76,8 @@ def _open_at(name: str, flags: int, folder: int, given: str) -> int:
 
 
 def _parts(given: str) -> tuple[str, ...]:
+    if not isinstance(given, str) or not writable(given):
+        raise RefusedError("That is not the name of a file here.")
     if not given or "\\" in given or any(ord(ch) < 32 or ord(ch) == 127 for ch in given):
         raise RefusedError("That is not the name of a file here.")
     path = PurePosixPath(given)

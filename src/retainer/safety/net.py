@@ -101,6 +101,8 @@ def _inside(ip: _Address) -> Iterable[_Address]:
 
 
 def _split(url: str) -> SplitResult:
+    if not isinstance(url, str):
+        raise RefusedError("That is not a URL.")
     if len(url) > MAX_URL:
         raise RefusedError(f"The URL is longer than {MAX_URL} characters.")
     if any(ord(ch) <= 32 or ord(ch) == 127 or ch == "\\" for ch in url):

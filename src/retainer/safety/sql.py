@@ -8,6 +8,7 @@ every place of one text with every place of another is measured before it runs.
 
 from __future__ import annotations
 
+import re
 import sqlite3
 import time
 from collections import Counter
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from retainer.core.errors import InvalidInputError, RefusedError
+from retainer.core.values import writable
 from retainer.safety.sqlsize import too_many_words
 
 MAX_SQL = 10_000
@@ -44,6 +46,9 @@ FUNCTIONS = frozenset(_FUNCTIONS.split())
 _STEPS = 100
 _QUADRATIC = {"instr": (2,), "replace": (3,), "trim": (2,), "ltrim": (2,), "rtrim": (2,)}
 """Functions whose work is the product of two lengths, with the counts of arguments where it is."""
+_PLACE = re.compile(r"%([-+ #0!,.*\d]*)")
+"""Flags, width and precision of a place of PRINTF and FORMAT."""
+_NUMBER = re.compile(r"\s*[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
 _PATTERNS = {"like": (2, 3), "glob": (2,)}
 _FEW = 10
 """As many LIKE and GLOB run as SQLite has them, which is fast; their patterns are short (:data:`MAX_PATTERN`)."""
@@ -126,6 +131,9 @@ def _measure(
             call = f"SELECT {name}({', '.join('?' * count)})"
             answer = partial(_answer, apart, call, notes, deadline)
             connection.create_function(name, count, answer, deterministic=True)
+    for name in ("printf", "format"):
+        if name in named:
+            connection.create_function(name, -1, partial(_printed, apart, name, notes, deadline), deterministic=True)
 
 
 def _answer(apart: sqlite3.Connection, call: str, notes: _Notes, deadline: float, *given: Any) -> Any:
@@ -140,6 +148,25 @@ def _answer(apart: sqlite3.Connection, call: str, notes: _Notes, deadline: float
     except sqlite3.Error as error:
         notes.refused.append(str(error))
         raise
+
+
+def _printed(apart: sqlite3.Connection, name: str, notes: _Notes, deadline: float, *given: Any) -> Any:
+    """SQLite fills a wide place character by character, also far beyond what a value can hold."""
+    places = "".join(_PLACE.findall(str(given[0]))) if given else ""
+    wide = sum(int(digits[:9]) for digits in re.findall(r"\d+", places))
+    if "*" in places:  # as wide as an argument says
+        wide += sum(map(_number, given[1:]))
+    if wide > MAX_VALUE:
+        notes.refused.append(f"{name} would fill more than {MAX_VALUE:,} characters")
+        raise RefusedError(notes.refused[0])
+    return _answer(apart, f"SELECT {name}({', '.join('?' * len(given))})", notes, deadline, *given)
+
+
+def _number(value: Any) -> int:
+    """Its size, as SQLite reads it: also from the beginning of a text."""
+    text = value.decode("latin-1") if isinstance(value, bytes) else str(value)
+    found = _NUMBER.match(text[:400])
+    return int(min(abs(float(found.group())), 1e9)) if found else 0
 
 
 @contextmanager
@@ -179,7 +206,7 @@ def _authorizer(
 
 
 def _compile(connection: sqlite3.Connection, sql: str, notes: _Notes) -> None:
-    if len(sql) > MAX_SQL or "\x00" in sql:
+    if not isinstance(sql, str) or len(sql) > MAX_SQL or "\x00" in sql or not writable(sql):
         raise InvalidInputError(f"A statement has at most {MAX_SQL:,} characters, and no control characters.")
     words = sql.lstrip().split(None, 1)
     if not words or words[0].casefold().rstrip("(*") not in {"select", "with", "values"}:

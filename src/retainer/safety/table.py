@@ -7,12 +7,17 @@ import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from retainer.core.effects import EffectClass
 from retainer.core.errors import InvalidInputError
 from retainer.core.labels import UNTRUSTED, Label, Trust
-from retainer.core.values import Json
+from retainer.core.values import Json, writable
+
+_DEEPEST: Final = 64
+"""Lists and mappings within each other."""
+_BITS: Final = 4096
+"""Of a whole number: some 1,200 digits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,28 +105,45 @@ def plain_args(args: Mapping[str, Any]) -> dict[str, Json]:
 
     Raises :class:`InvalidInputError`.
     """
-    return {str(key): plain_value(value) for key, value in args.items()}
+    if not isinstance(args, Mapping):
+        raise InvalidInputError(f"The arguments of a call are named; this is a {type(args).__name__}.")
+    return {plain_text(str(key)): plain_value(value) for key, value in args.items()}
 
 
-def plain_value(value: Any) -> Json:
-    """``value`` as JSON: models, dataclasses and enums become what they hold."""
-    if value is None or isinstance(value, bool | int | str):
+def plain_text(text: str) -> str:
+    """``text``, if it can be written down. Raises :class:`InvalidInputError` for half a character."""
+    if not writable(text):
+        raise InvalidInputError(f"{text[:40]!r} holds half a character.", hint="Send whole UTF-8.")
+    return text
+
+
+def plain_value(value: Any, depth: int = 0) -> Json:
+    """``value`` as JSON: models, dataclasses and enums become what they hold. Raises :class:`InvalidInputError`."""
+    if isinstance(value, str):
+        return plain_text(value)
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, int):
+        if value.bit_length() > _BITS:
+            raise InvalidInputError("A call cannot hold a number of so many digits.")
         return value
     if isinstance(value, float):
         if not math.isfinite(value):
             raise InvalidInputError(f"{value} is not a number a call can hold.")
         return value
+    if depth == _DEEPEST:
+        raise InvalidInputError(f"A call can hold lists in lists {_DEEPEST} deep.")
     if hasattr(value, "model_dump"):
-        return plain_value(value.model_dump(mode="json"))
+        return plain_value(value.model_dump(mode="json"), depth + 1)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return plain_value(dataclasses.asdict(value))
+        return {each.name: plain_value(getattr(value, each.name), depth + 1) for each in dataclasses.fields(value)}
     if isinstance(value, Mapping):
-        return {str(key): plain_value(each) for key, each in value.items()}
+        return {plain_text(str(key)): plain_value(each, depth + 1) for key, each in value.items()}
     if isinstance(value, set | frozenset):
-        return sorted((plain_value(each) for each in value), key=repr)
+        return sorted((plain_value(each, depth + 1) for each in value), key=repr)
     if isinstance(value, Sequence) and not isinstance(value, bytes):
-        return [plain_value(each) for each in value]
-    return str(value)
+        return [plain_value(each, depth + 1) for each in value]
+    return plain_text(str(value))
 
 
 def records(result: Any) -> list[Json]:
@@ -129,7 +151,7 @@ def records(result: Any) -> list[Json]:
     if isinstance(result, str):
         try:
             result = json.loads(result)
-        except ValueError:
+        except (ValueError, RecursionError):
             return []
     value = plain_value(result)
     if isinstance(value, Mapping):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -81,18 +82,18 @@ class GuardedTurn:
         """Say what is meant to be called, before anything is read; returns which calls are committed as they stand.
 
         An argument that is not in the owner's words counts as not known yet: it has to be resolved by code later (a
-        handle that a planned lookup found alone), or the call asks. Raises :class:`RefusedError` once something
-        untrusted was read.
+        handle that a planned lookup found alone), or the call asks. A tool that is not in the table is not committed.
+        Raises :class:`RefusedError` once something untrusted was read, :class:`InvalidInputError` for what is no call.
         """
         if self._tainted:
             raise RefusedError("Something untrusted was read before this plan.", hint="Plan first, then read.")
         made = []
-        for name, given in calls:
+        for name, given in _pairs(calls):
             args = {key: value for key, value in plain_args(given).items() if not _empty(value)}
             known = {key: value for key, value in args.items() if self._words.hold(value)}
             made.append(_Planned(name, known, frozenset(args.keys() - known.keys())))
         self._planned += made
-        return [not each.later for each in made]
+        return [not each.later and each.tool in self._tools for each in made]
 
     # --- deciding ---------------------------------------------------------------------------------------------------
     def check(self, tool: str, args: Mapping[str, Any]) -> Verdict:
@@ -100,16 +101,16 @@ class GuardedTurn:
 
         An *allow* is for one call: it spends the commitment or the approval that it rests on.
         """
-        line = self._tools.get(tool)
         if self._refused:
             return Verdict(Decision.DENY, self._refused)
+        line = self._line(tool)
         if line is None:
             return Verdict(Decision.DENY, f"There is no tool {tool} in the table.")
         reads = line.effect_class is EffectClass.READ
         full = self._full(reads=reads)
         if full:
             return Verdict(Decision.DENY, full)
-        if reads:
+        if reads and isinstance(args, Mapping):
             self._calls += 1
             return policy.ALLOW
         try:
@@ -135,10 +136,13 @@ class GuardedTurn:
         counts. ``None``: whoever calls this has seen to the ``level`` itself.
         Returns whether the yes counts.
         """
-        line = self._tools.get(tool)
+        line = self._line(tool)
         if line is None or self._refused:
             return False
-        effect = self._effect(tool, line, args)
+        try:
+            effect = self._effect(tool, line, args)
+        except InvalidInputError:
+            return False
         verdict = self._decide(effect, line)
         if verdict.decision is not Decision.ASK:
             return False
@@ -148,27 +152,42 @@ class GuardedTurn:
         return typed
 
     def code(self, tool: str, args: Mapping[str, Any]) -> str:
-        """What the owner has to type for a yes above a tap: the beginning of the call's digest."""
-        return self._effect(tool, self._tools[tool], args).digest[:CODE_LENGTH].upper()
+        """What the owner has to type for a yes above a tap: the beginning of the call's digest.
+
+        Raises :class:`InvalidInputError` for a tool that is not in the table and for what is no call.
+        """
+        line = self._line(tool)
+        if line is None:
+            raise InvalidInputError(f"There is no tool {tool} in the table.")
+        return self._effect(tool, line, args).digest[:CODE_LENGTH].upper()
 
     # --- after a call -----------------------------------------------------------------------------------------------
     def record(self, tool: str, args: Mapping[str, Any], result: Any) -> Label:
-        """The result of a call was read: join its label to the turn and return that label."""
-        line = self._tools.get(tool) or Tool(EffectClass.FETCH)
+        """The result of a call was read: join its label to the turn and return that label.
+
+        Whatever it holds: what is no JSON taints the turn like anything else, and nothing more is taken from it.
+        """
+        line = self._line(tool) or Tool(EffectClass.FETCH)
         label = line.result_label
-        self._urls |= urls_in(str(plain_value(result)))
-        if line.handles:
-            self._remember(line, plain_args(args), result)
         if label.trust is Trust.UNTRUSTED and tool not in self.sources:
             self.sources.append(tool)
         self.label = self.label.join(label)
+        with suppress(InvalidInputError):
+            self._urls |= urls_in(str(plain_value(result)))
+            if line.handles:
+                self._remember(line, plain_args(args), result)
         return label
 
     def output(self, text: str) -> str:
         """The reply as the sender may see it: without secrets, and with its untrusted sources named."""
+        if not isinstance(text, str):
+            raise InvalidInputError(f"A reply is a text, not a {type(text).__name__}.")
         return clean_output(text, seen=self._urls, sources=self.sources)
 
     # --- inside -----------------------------------------------------------------------------------------------------
+    def _line(self, tool: str) -> Tool | None:
+        return self._tools.get(tool) if isinstance(tool, str) else None
+
     @property
     def _tainted(self) -> bool:
         return self.label.trust is Trust.UNTRUSTED
@@ -283,9 +302,24 @@ class GuardedTurn:
         return isinstance(value, str | int) and any(value in values for values in self._found.values())
 
 
+def _pairs(calls: Iterable[tuple[str, Mapping[str, Any]]]) -> list[tuple[str, Mapping[str, Any]]]:
+    try:
+        pairs = [(name, args) for name, args in calls]
+    except (TypeError, ValueError) as error:
+        raise InvalidInputError("A plan is a list of (tool, args).") from error
+    for name, _ in pairs:
+        if not isinstance(name, str):
+            raise InvalidInputError(f"A tool's name is a text, not a {type(name).__name__}.")
+    return pairs
+
+
 def _empty(value: Json) -> bool:
     return value is None or value in ("", [], {}, ())
 
 
-def _is_code(given: str, effect: Effect) -> bool:
-    return hmac.compare_digest(given.strip().upper().encode(), effect.digest[:CODE_LENGTH].upper().encode())
+def _is_code(given: object, effect: Effect) -> bool:
+    if not isinstance(given, str):
+        return False
+    return hmac.compare_digest(
+        given.strip().upper().encode("utf-8", "replace"), effect.digest[:CODE_LENGTH].upper().encode()
+    )

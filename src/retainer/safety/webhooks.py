@@ -24,7 +24,7 @@ KEEP = timedelta(days=400)
 
 
 def twilio_signed(
-    auth_token: str, url: str, form: Mapping[str, str] | Iterable[tuple[str, str]], signature: str
+    auth_token: str, url: str, form: Mapping[str, str] | Iterable[tuple[str, str]], signature: str | None
 ) -> bool:
     """Whether Twilio signed this request. ``url`` is the whole address the hook was registered with."""
     fields = form.items() if isinstance(form, Mapping) else form
@@ -33,20 +33,20 @@ def twilio_signed(
     return _same(auth_token, expected, signature)
 
 
-def meta_signed(app_secret: str, body: bytes, signature: str) -> bool:
+def meta_signed(app_secret: str, body: bytes, signature: str | None) -> bool:
     """Whether Meta (WhatsApp, Messenger) signed these bytes. Pass the body as it arrived, before any parsing."""
     expected = "sha256=" + hmac.new(app_secret.encode(), body, hashlib.sha256).hexdigest()
     return _same(app_secret, expected.encode(), signature)
 
 
-def telegram_signed(secret_token: str, header: str) -> bool:
+def telegram_signed(secret_token: str, header: str | None) -> bool:
     """Whether the request carries the secret token that was given to ``setWebhook``."""
     return _same(secret_token, secret_token.encode(), header)
 
 
-def timed_signed(secret: str, body: bytes, timestamp: str, signature: str, now: datetime) -> bool:
+def timed_signed(secret: str, body: bytes, timestamp: str | None, signature: str | None, now: datetime) -> bool:
     """HMAC-SHA256 in hex over ``timestamp.body``, for hooks of one's own; stale and future times are refused."""
-    if not (timestamp.isascii() and timestamp.isdigit() and len(timestamp) <= 12):
+    if not (timestamp and timestamp.isascii() and timestamp.isdigit() and len(timestamp) <= 12):
         return False
     if abs(to_epoch(now) - int(timestamp)) > WINDOW.total_seconds():
         return False
@@ -70,6 +70,10 @@ def first_time(tx: Tx, source: str, message_id: str, now: datetime, *, sent_at: 
     return bool(fresh)
 
 
-def _same(secret: str, expected: bytes, given: str) -> bool:
-    """An empty secret signs nothing: a hook without one is closed, not open."""
-    return bool(secret) and hmac.compare_digest(expected, given.strip().encode("utf-8", "replace"))
+def _same(secret: str, expected: bytes, given: str | None) -> bool:
+    """An empty secret signs nothing: a hook without one is closed, not open. So is a request without its header."""
+    return (
+        bool(secret)
+        and isinstance(given, str)
+        and hmac.compare_digest(expected, given.strip().encode("utf-8", "replace"))
+    )
