@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from itertools import groupby
 from typing import Any
 
 import pytest
@@ -52,7 +53,7 @@ async def test_a_reply_that_must_not_be_said_twice_is_begun_only_when_it_is_its_
     writes = counted(house)
     await house.runtime.receive(message("Ana"))
     await house.runtime.idle()
-    assert writes == ["waiting/None", "done/ready", "done/sending", "done/done"]
+    assert [state for state, _ in groupby(writes)] == ["waiting/None", "done/ready", "done/sending", "done/done"]
 
 
 async def test_a_reply_into_a_placeholder_that_is_shown_is_an_edit_and_begun_as_its_event_closes(house: House) -> None:

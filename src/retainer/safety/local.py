@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from retainer.core.protocols import Row, Tx, View
+from retainer.runtime.wal import write_ahead
 from retainer.safety.schema import MIGRATIONS
 
 T = TypeVar("T")
+_WAIT_SECONDS = 5.0
 
 
 class SyncStore(Protocol):
@@ -71,12 +73,13 @@ class LocalStore:
 
     def __init__(self, file: Path | None = None) -> None:
         self._lock = threading.RLock()
-        self._connection = sqlite3.connect(file or ":memory:", isolation_level=None, check_same_thread=False)
+        self._connection = sqlite3.connect(
+            file or ":memory:", timeout=_WAIT_SECONDS, isolation_level=None, check_same_thread=False
+        )
         self._connection.row_factory = sqlite3.Row
         self._tx = _LocalTx(self._connection, self._lock)
-        self._connection.execute("PRAGMA journal_mode = WAL")
+        write_ahead(self._connection, _WAIT_SECONDS)
         self._connection.execute("PRAGMA synchronous = FULL")
-        self._connection.execute("PRAGMA busy_timeout = 5000")
         self.write_now(_migrate)
 
     def view(self) -> View:

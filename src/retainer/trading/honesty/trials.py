@@ -20,6 +20,7 @@ import numpy as np
 
 from retainer.core.errors import RetainerError
 from retainer.core.values import Json, digest
+from retainer.runtime.wal import write_ahead
 from retainer.trading.bars import Ints, Market, sessions
 from retainer.trading.units import DAY_NS
 
@@ -95,7 +96,7 @@ class TrialStore:
         self._opened = connection = sqlite3.connect(self.path, timeout=_WAIT_SECONDS, check_same_thread=False)
         self._end = weakref.finalize(self, connection.close)
         try:
-            connection.execute("PRAGMA journal_mode = WAL")
+            write_ahead(connection, _WAIT_SECONDS)
             connection.execute("PRAGMA synchronous = NORMAL")
             connection.execute(_SCHEMA)
         except sqlite3.Error:
