@@ -82,7 +82,8 @@ async def test_a_reply_waits_behind_what_its_queue_still_has(house: House) -> No
     assert house.terminal.texts == []
     house.clock.advance(seconds=10)
     house.runtime.wake()
-    await house.until(lambda: not house.terminal.fails)
+    first = "SELECT state FROM effect ORDER BY id LIMIT 1"
+    await house.until(lambda: not house.terminal.fails and house.one(first) == "ready")
     house.clock.advance(seconds=10)
     house.runtime.wake()
     await house.until(lambda: house.terminal.texts == ["hello one", "hello two"])
