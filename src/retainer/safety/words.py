@@ -40,7 +40,8 @@ _ISO_DATE = re.compile(r"\b(\d{4})-(\d{2})-(\d{2})")
 _CLOCK = re.compile(r"\b(\d{1,2})(?::(\d{2}))?\s*(am|pm)\b|\b(\d{1,2}):(\d{2})\b")
 _LENGTH = re.compile(r"\b(\d+(?:\.\d+)?|[a-z]+)[\s-]+(hour|hr|minute|min|day|week)s?\b")
 _UNITS = {"hour": 60, "hr": 60, "minute": 1, "min": 1, "day": 1440, "week": 10_080}
-_NUMBER = re.compile(r"(?<![\w.])[-+]?\d[\d,]*(?:\.\d+)?")
+_NUMBER = re.compile(r"(?<![\w.])[-+]?(?:\d{1,3}(?:,\d{3})+(?!,?\d)|\d+)(?:\.\d+)?")
+"""A comma belongs to a number only before each three digits: 1,250 is one number, 1,5 are two."""
 _VALUE_DATE = re.compile(r"(\d{4}-\d{2}-\d{2})(?:[T ](\d{2}:\d{2})(?::00(?:\.0+)?)?(?:Z|\+00:00)?)?")
 
 
@@ -48,9 +49,16 @@ def plain(text: str) -> str:
     """``text`` for comparing: one case, one kind of quote and space."""
     if text.isascii():
         return " ".join(text.lower().split())
-    folded = unicodedata.normalize("NFKC", text).casefold()
-    folded = folded.replace("\u2019", "'").replace("\u2018", "'").replace("\u201c", '"').replace("\u201d", '"')
-    return " ".join(folded.split())
+    return " ".join(" ".join(map(_folded, text.split())).split())
+
+
+def _folded(word: str) -> str:
+    """One case and one spelling, except for addresses: stra\u00dfe.de is another place than strasse.de."""
+    alike = unicodedata.normalize("NFKC", word)
+    if "@" in alike or "://" in alike:
+        return unicodedata.normalize("NFC", word.lower())
+    folded = alike.casefold()
+    return folded.replace("\u2019", "'").replace("\u2018", "'").replace("\u201c", '"').replace("\u201d", '"')
 
 
 class Words:
@@ -60,18 +68,21 @@ class Words:
         self.text = plain(text)
         self._today = today
 
-    def hold(self, value: object) -> bool:
-        """Whether every part of ``value`` is in the words. Empty values, yes and no say nothing and always are."""
+    def hold(self, value: object, *, strict: bool = False) -> bool:
+        """Whether every part of ``value`` is in the words, the names within it too.
+
+        Empty values, yes and no say nothing and always are; where ``strict``, they never are.
+        """
         if value is None or isinstance(value, bool) or value in ("", [], {}, ()):
-            return True
+            return not strict
         if isinstance(value, int | float | Decimal):
             return self._number(value)
         if isinstance(value, str):
             return self._literal(value) or self._moment(value) or self._numeral(value)
         if isinstance(value, Mapping):
-            return all(self.hold(each) for each in value.values())
+            return all(self.hold(name, strict=True) and self.hold(each, strict=strict) for name, each in value.items())
         if isinstance(value, Sequence | set | frozenset):
-            return all(self.hold(each) for each in value)
+            return all(self.hold(each, strict=strict) for each in value)
         return False
 
     def begins(self, name: str) -> bool:
@@ -98,7 +109,7 @@ class Words:
     def _number(self, value: float | Decimal) -> bool:
         try:
             return Decimal(str(value)) in self._numbers
-        except InvalidOperation:
+        except (InvalidOperation, ValueError):
             return False
 
     def _numeral(self, value: str) -> bool:
@@ -154,7 +165,13 @@ class Words:
         if at is None:
             return self._day(day)
         start = datetime.combine(day, at)
-        return self._at(start) or any(self._at(start - timedelta(minutes=length)) for length in self._lengths)
+        return self._at(start) or any(self._ends(start, length) for length in self._lengths)
+
+    def _ends(self, moment: datetime, length: int) -> bool:
+        try:
+            return self._at(moment - timedelta(minutes=length))
+        except OverflowError:  # before the year 1
+            return False
 
     def _at(self, moment: datetime) -> bool:
         return self._day(moment.date()) and moment.hour * 60 + moment.minute in self._minutes
