@@ -7,7 +7,12 @@ import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from datetime import date, time, timedelta
+from decimal import Decimal
+from enum import Enum
+from pathlib import PurePath
+from typing import Any, Final, TypeAlias, cast
+from uuid import UUID
 
 from retainer.core.effects import EffectClass
 from retainer.core.errors import InvalidInputError
@@ -18,6 +23,8 @@ _DEEPEST: Final = 64
 """Lists and mappings within each other."""
 _BITS: Final = 4096
 """Of a whole number: some 1,200 digits."""
+_TEXTS: Final = (date, time, timedelta, Decimal, UUID, PurePath)
+"""What is written down as the text it is shown as."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,14 +85,15 @@ def _line(name: str, line: Line) -> Tool:
         ) from error
     return Tool(
         effect_class,
-        _label(name, line.get("label", line.get("output_label", UNTRUSTED))),
+        read_label(name, line.get("label", line.get("output_label", UNTRUSTED))),
         _names(line.get("sinks", ())),
         bool(line.get("private", False)),
         _names(line.get("handles", ())),
     )
 
 
-def _label(name: str, given: Any) -> Label:
+def read_label(name: str, given: Any) -> Label:
+    """A label or its text. Raises :class:`InvalidInputError`, which says that ``name`` has none."""
     if isinstance(given, Label):
         return given
     try:
@@ -107,7 +115,13 @@ def plain_args(args: Mapping[str, Any]) -> dict[str, Json]:
     """
     if not isinstance(args, Mapping):
         raise InvalidInputError(f"The arguments of a call are named; this is a {type(args).__name__}.")
-    return {plain_text(str(key)): plain_value(value) for key, value in args.items()}
+    return {_name(key): plain_value(value) for key, value in args.items()}
+
+
+def _name(key: object, *, loose: bool = False) -> str:
+    if not (loose or isinstance(key, str)):
+        raise InvalidInputError(f"A name in a call is a text, not a {type(key).__name__}.")
+    return plain_text(str(key))
 
 
 def plain_text(text: str) -> str:
@@ -117,33 +131,51 @@ def plain_text(text: str) -> str:
     return text
 
 
-def plain_value(value: Any, depth: int = 0) -> Json:
-    """``value`` as JSON: models, dataclasses and enums become what they hold. Raises :class:`InvalidInputError`."""
-    if isinstance(value, str):
-        return plain_text(value)
-    if value is None or isinstance(value, bool):
-        return value
-    if isinstance(value, int):
-        if value.bit_length() > _BITS:
-            raise InvalidInputError("A call cannot hold a number of so many digits.")
-        return value
-    if isinstance(value, float):
-        if not math.isfinite(value):
-            raise InvalidInputError(f"{value} is not a number a call can hold.")
-        return value
+def plain_value(value: Any, depth: int = 0, *, loose: bool = False) -> Json:
+    """``value`` as JSON: models, dataclasses and enums become what they hold, dates, paths and the like their text.
+
+    Anything else is refused, so that two different calls never look alike; where ``loose`` it becomes its text, which
+    will do for results. Raises :class:`InvalidInputError`.
+    """
+    if value is None or isinstance(value, str | int | float):
+        return _scalar(value)
     if depth == _DEEPEST:
         raise InvalidInputError(f"A call can hold lists in lists {_DEEPEST} deep.")
-    if hasattr(value, "model_dump"):
-        return plain_value(value.model_dump(mode="json"), depth + 1)
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {each.name: plain_value(getattr(value, each.name), depth + 1) for each in dataclasses.fields(value)}
+    held = _held(value)
+    if held is not value:
+        return plain_value(held, depth + 1, loose=loose)
     if isinstance(value, Mapping):
-        return {plain_text(str(key)): plain_value(each, depth + 1) for key, each in value.items()}
+        return {_name(key, loose=loose): plain_value(each, depth + 1, loose=loose) for key, each in value.items()}
     if isinstance(value, set | frozenset):
-        return sorted((plain_value(each, depth + 1) for each in value), key=repr)
-    if isinstance(value, Sequence) and not isinstance(value, bytes):
-        return [plain_value(each, depth + 1) for each in value]
-    return plain_text(str(value))
+        return sorted((plain_value(each, depth + 1, loose=loose) for each in value), key=repr)
+    if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray | memoryview):
+        return [plain_value(each, depth + 1, loose=loose) for each in value]
+    if loose or isinstance(value, _TEXTS):
+        return plain_text(str(value))
+    raise InvalidInputError(
+        f"A call cannot hold a {type(value).__name__}.", hint="Send texts, numbers, yes or no, lists and mappings."
+    )
+
+
+def _scalar(value: Any) -> Json:
+    if isinstance(value, str):
+        return plain_text(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise InvalidInputError(f"{value} is not a number a call can hold.")
+    if isinstance(value, int) and value.bit_length() > _BITS:
+        raise InvalidInputError("A call cannot hold a number of so many digits.")
+    return cast("Json", value)
+
+
+def _held(value: Any) -> Any:
+    """What a model, an enum or a dataclass holds; anything else as it is."""
+    if hasattr(value, "model_dump"):
+        return value.model_dump(mode="json")
+    if isinstance(value, Enum):
+        return value.value
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {each.name: getattr(value, each.name) for each in dataclasses.fields(value)}
+    return value
 
 
 def records(result: Any) -> list[Json]:
@@ -153,7 +185,7 @@ def records(result: Any) -> list[Json]:
             result = json.loads(result)
         except (ValueError, RecursionError):
             return []
-    value = plain_value(result)
+    value = plain_value(result, loose=True)
     if isinstance(value, Mapping):
         return [value]
     return list(value) if isinstance(value, Sequence) and not isinstance(value, str) else []
