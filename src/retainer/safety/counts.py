@@ -5,6 +5,7 @@ A running service counts its rows instead (:mod:`retainer.safety.facts`), so tha
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -21,6 +22,8 @@ class Counts:
     """Actions and approval requests per person, orders per account."""
 
     def __init__(self, limits: Limits, clock: Clock) -> None:
+        self.lock = threading.RLock()
+        """Held by whoever looks, decides and counts in one go."""
         self._clock = clock
         self._effects = Rate(limits.effects_per_hour, _HOUR)
         self._asked = {

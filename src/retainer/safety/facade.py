@@ -14,13 +14,13 @@ from typing import Any
 from retainer.core.clock import Clock, SystemClock
 from retainer.core.effects import Decision, Effect, EffectClass, Turn, Verdict
 from retainer.core.errors import InvalidInputError, RefusedError
-from retainer.core.labels import Label
+from retainer.core.labels import OWNER, Label
 from retainer.safety import people, policy
 from retainer.safety.counts import Counts
 from retainer.safety.limits import Limits, Rate, frees
 from retainer.safety.local import LocalStore, SyncStore
 from retainer.safety.redact import default_redactor
-from retainer.safety.table import Line, read_table
+from retainer.safety.table import Line, read_label, read_table
 from retainer.safety.turns import GuardedTurn
 
 REFUSAL = "This number is not authorised to use this service."
@@ -69,6 +69,8 @@ class SafetyProtocols:
         self.limits = limits or Limits()
         self._rate = None if limits is None else Rate(limits.messages_per_minute, timedelta(minutes=1))
         self._turn: GuardedTurn | None = None
+        self._changes = 0
+        """How often somebody was let in or sent away; a turn that began before looks again."""
         self._clock = clock or SystemClock()
         self._counts = None if limits is None else Counts(limits, self._clock)
         if store is None:
@@ -80,13 +82,21 @@ class SafetyProtocols:
             self.authorize(number)
 
     # --- a guarded turn ---------------------------------------------------------------------------------------------
-    def begin(self, owner_text: str, principal: people.Principal | str | None, channel: str) -> GuardedTurn:
+    def begin(
+        self,
+        owner_text: str,
+        principal: people.Principal | str | None,
+        channel: str,
+        label: Label | str | None = None,
+    ) -> GuardedTurn:
         """A message arrived: a new turn begins, and :meth:`plan` to :meth:`output` are about it from now on.
 
         ``principal`` is who wrote it: a stable id of ``channel``, or a :class:`~retainer.safety.people.Principal`. At
         the terminal of this machine, and on a channel with no paired device (nobody's name means anything there), it
         may be a person's id; ``owner`` is who runs this program. Where senders choose their names, pair their devices
-        first, or pass a ``Principal``. In the turn of anybody who is not paired, every call is denied.
+        first, or pass a ``Principal``. In the turn of anybody who is not paired, every call is denied, from the moment
+        on where somebody's access is taken away. ``label`` is that of what the model has read before, such as the talk
+        so far; it is joined to the turn.
         The turn is returned as well; it has the same methods, for several conversations side by side. Raises
         :class:`InvalidInputError` where a text is none.
         """
@@ -95,8 +105,19 @@ class SafetyProtocols:
                 raise InvalidInputError(f"The {what} is a text, not a {type(given).__name__}.")
         if not isinstance(principal, str | people.Principal | None):
             raise InvalidInputError(f"The principal is a text or a Principal, not a {type(principal).__name__}.")
+        before = OWNER if label is None else read_label("The message", label)
         now = self._clock.now()
-        who = self._who(principal, channel)
+        seen, who = self._changes, self._who(principal, channel)
+        present = who
+
+        def again(acts: bool) -> people.Principal | None:
+            """The sender as the records have them: looked up for what acts, and for what reads after a change here."""
+            nonlocal seen, present
+            if present is not None and (acts or seen != self._changes):
+                seen, found = self._changes, self._who(principal, channel)
+                present = found if found is not None and found.person_id == present.person_id else None
+            return present
+
         refused = "" if who is not None else "The sender is not paired."
         text = self._text(owner_text)
         if text.decision is Decision.DENY:
@@ -105,7 +126,16 @@ class SafetyProtocols:
             wait = frees(self._rate.free_at(who.person_id, now), now)
             refused = f"{self.limits.messages_per_minute} messages a minute is the limit; {wait}."
         self._turn = GuardedTurn(
-            self.tools, owner_text, who, channel, now, limits=self.limits, counts=self._counts, refused=refused
+            self.tools,
+            owner_text,
+            who,
+            channel,
+            self._clock,
+            again,
+            limits=self.limits,
+            counts=self._counts,
+            label=before,
+            refused=refused,
         )
         return self._turn
 
@@ -121,9 +151,9 @@ class SafetyProtocols:
         """The owner said yes to exactly this call. See :meth:`retainer.safety.turns.GuardedTurn.approved`."""
         return self._begun().approved(tool, args, code)
 
-    def record(self, tool: str, args: Mapping[str, Any], result: Any) -> Label:
+    def record(self, tool: str, args: Mapping[str, Any], result: Any, label: Label | str | None = None) -> Label:
         """A result was read; returns its label. See :meth:`retainer.safety.turns.GuardedTurn.record`."""
-        return self._begun().record(tool, args, result)
+        return self._begun().record(tool, args, result, label)
 
     def output(self, text: str) -> str:
         """The reply as it may be shown. See :meth:`retainer.safety.turns.GuardedTurn.output`."""
@@ -159,11 +189,13 @@ class SafetyProtocols:
         now = self._clock.now()
         held = people.identify(self._store.view(), channel, stable_id)
         joined = person_id or (held.person_id if held is not None else None)
-        return self._store.write_now(
+        made = self._store.write_now(
             lambda tx: people.add_device(
                 tx, channel, stable_id, scope, now, person_id=joined, name=name or (held.name if held else stable_id)
             )
         )
+        self._changes += 1
+        return made
 
     def authorized_user(self, phone_number_or_id: str, channel: str = "phone") -> bool:
         """Whether this number (or stable id of another ``channel``) may talk to the agents. Never raises."""
@@ -194,9 +226,10 @@ class SafetyProtocols:
         return people.counts(self._store.view(), self._clock.now())
 
     def revoke(self, number: str, channel: str = "phone") -> bool:
-        """Take this number's access away at once; whether it had any."""
+        """Take this number's access away at once, in turns that have begun as well; whether it had any."""
         stable_id, now = self._stable(number, channel), self._clock.now()
         gone = self._store.write_now(lambda tx: people.revoke(tx, now, channel=channel, stable_id=stable_id))
+        self._changes += 1
         return gone > 0
 
     # --- effects and texts ------------------------------------------------------------------------------------------

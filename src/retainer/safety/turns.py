@@ -9,12 +9,14 @@ ask. The decision itself is :func:`retainer.safety.policy.check`, the same as in
 from __future__ import annotations
 
 import hmac
-from collections.abc import Iterable, Mapping
+import threading
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
+from retainer.core.clock import Clock
 from retainer.core.effects import Decision, Effect, EffectClass, Turn, Verdict
 from retainer.core.errors import InvalidInputError, RefusedError
 from retainer.core.labels import OWNER, Label, Trust
@@ -25,10 +27,12 @@ from retainer.safety.facts import account_of, is_live
 from retainer.safety.identity import Principal
 from retainer.safety.limits import Limits, over
 from retainer.safety.outgoing import clean_output, urls_in
-from retainer.safety.table import Tool, plain_args, plain_value, records
+from retainer.safety.table import Tool, plain_args, plain_value, read_label, records
 from retainer.safety.words import Words
 
 CODE_LENGTH = 4
+_QUESTIONS = frozenset({"q", "query", "url"})
+"""What the argument of a question is called; any other name could itself carry something out."""
 
 
 @dataclass(slots=True)
@@ -36,6 +40,8 @@ class _Planned:
     """A call that was meant before anything was read; ``later`` are the arguments that were not in the words."""
 
     tool: str
+    names: frozenset[str]
+    """Of all its arguments, the empty ones included."""
     known: dict[str, Json]
     later: frozenset[str]
     spent: bool = False
@@ -50,19 +56,24 @@ class GuardedTurn:
         owner_text: str,
         principal: Principal | None,
         channel: str,
-        now: datetime,
+        clock: Clock,
+        again: Callable[[bool], Principal | None],
         *,
         limits: Limits | None = None,
         counts: Counts | None = None,
+        label: Label = OWNER,
         refused: str = "",
     ) -> None:
         self.principal = principal
-        self.label = OWNER
+        self.label = label
         """Joined over everything read so far."""
-        self.sources: list[str] = []
+        self.sources: list[str] = [] if label.trust is not Trust.UNTRUSTED else ["the conversation"]
         """Tools whose untrusted results were read, in order."""
         self._tools = tools
-        self._words = Words(owner_text, today=now.date())
+        self._clock = clock
+        self._again = again
+        self._lock = threading.RLock() if counts is None else counts.lock
+        self._words = Words(owner_text, today=clock.now().date())
         self._urls = set(urls_in(owner_text))
         self._channel = channel
         self._limits = limits or Limits()
@@ -70,7 +81,9 @@ class GuardedTurn:
         self._asked: set[str] = set()
         self._refused = refused
         self._planned: list[_Planned] = []
-        self._approved: set[str] = set()
+        self._approved: dict[str, datetime] = {}
+        """Digests of calls with when their yes is too old."""
+        self._wrong = 0
         self._found: dict[str, set[Json]] = {}
         self._known: dict[tuple[bool, bool], policy.Facts] = {}
         self._seen: Turn | None = None
@@ -85,13 +98,21 @@ class GuardedTurn:
         handle that a planned lookup found alone), or the call asks. A tool that is not in the table is not committed.
         Raises :class:`RefusedError` once something untrusted was read, :class:`InvalidInputError` for what is no call.
         """
+        with self._lock:
+            return self._plan(_pairs(calls))
+
+    def _plan(self, calls: list[tuple[str, Mapping[str, Any]]]) -> list[bool]:
         if self._tainted:
             raise RefusedError("Something untrusted was read before this plan.", hint="Plan first, then read.")
         made = []
-        for name, given in _pairs(calls):
-            args = {key: value for key, value in plain_args(given).items() if not _empty(value)}
-            known = {key: value for key, value in args.items() if self._words.hold(value)}
-            made.append(_Planned(name, known, frozenset(args.keys() - known.keys())))
+        for name, given in calls:
+            every = plain_args(given)
+            args = {key: value for key, value in every.items() if not _empty(value)}
+            line = self._tools.get(name) or Tool(EffectClass.FETCH)
+            known = {key: value for key, value in args.items() if self._words.hold(value, strict=key in line.sinks)}
+            if line.effect_class is EffectClass.FETCH and self.label.private and not self._worded(every, line):
+                args, known = every, {}
+            made.append(_Planned(name, frozenset(every), known, frozenset(args.keys() - known.keys())))
         self._planned += made
         return [not each.later and each.tool in self._tools for each in made]
 
@@ -101,12 +122,18 @@ class GuardedTurn:
 
         An *allow* is for one call: it spends the commitment or the approval that it rests on.
         """
+        with self._lock:
+            return self._check(tool, args)
+
+    def _check(self, tool: str, args: Mapping[str, Any]) -> Verdict:
         if self._refused:
             return Verdict(Decision.DENY, self._refused)
         line = self._line(tool)
         if line is None:
             return Verdict(Decision.DENY, f"There is no tool {tool} in the table.")
         reads = line.effect_class is EffectClass.READ
+        if not self._present(acts=not reads):
+            return Verdict(Decision.DENY, self._refused)
         full = self._full(reads=reads)
         if full:
             return Verdict(Decision.DENY, full)
@@ -118,9 +145,10 @@ class GuardedTurn:
         except InvalidInputError as error:
             return Verdict(Decision.DENY, str(error))
         verdict = self._decide(effect, line)
-        if verdict.decision is Decision.ASK and self._approved and effect.digest in self._approved:
-            self._approved.discard(effect.digest)
-            verdict = policy.ALLOW
+        if verdict.decision is Decision.ASK and self._approved:
+            until = self._approved.pop(effect.digest, None)
+            if until is not None and self._clock.now() < until:
+                verdict = policy.ALLOW
         if verdict.decision is Decision.ALLOW:
             self._calls += 1
             self._effects += 1
@@ -129,15 +157,19 @@ class GuardedTurn:
         return verdict
 
     def approved(self, tool: str, args: Mapping[str, Any], code: str | None = None) -> bool:
-        """The owner said yes to exactly this call: the next :meth:`check` of it allows it, once.
+        """The owner said yes to exactly this call: the next :meth:`check` of it allows it, once, within five minutes.
 
-        ``code`` is what the owner typed; then the guard compares it with the code of the call wherever more than a
-        tap is demanded (an empty text is a tap); for what needs an authenticator (``level`` totp) no such code
-        counts. ``None``: whoever calls this has seen to the ``level`` itself.
+        ``code`` is what the owner typed; the guard compares it with the code of the call (an empty text is a tap, and
+        enough where no more is demanded); for what needs an authenticator (``level`` totp) no such code counts, and
+        after three wrong ones none does in this turn. ``None``: whoever calls this has seen to the ``level`` itself.
         Returns whether the yes counts.
         """
+        with self._lock:
+            return self._yes(tool, args, code)
+
+    def _yes(self, tool: str, args: Mapping[str, Any], code: str | None) -> bool:
         line = self._line(tool)
-        if line is None or self._refused:
+        if line is None or self._refused or not self._present(acts=True):
             return False
         try:
             effect = self._effect(tool, line, args)
@@ -146,10 +178,22 @@ class GuardedTurn:
         verdict = self._decide(effect, line)
         if verdict.decision is not Decision.ASK:
             return False
-        typed = code is None or verdict.level == "tap" or (verdict.level == "code" and _is_code(code, effect))
-        if typed:
-            self._approved.add(effect.digest)
-        return typed
+        if code is not None and not self._typed(code, verdict.level, effect):
+            return False
+        limits, live = self._limits, effect.effect_class is EffectClass.MONEY and is_live(account_of(effect))
+        seconds = limits.live_seconds if live else limits.tap_seconds
+        self._approved[effect.digest] = self._clock.now() + timedelta(seconds=seconds)
+        return True
+
+    def _typed(self, code: object, level: str, effect: Effect) -> bool:
+        """Whether what was typed is a yes at this level; what is none counts as a guess."""
+        if code == "" or level == "totp":
+            return level == "tap"
+        if over(self._wrong, self._limits.wrong_codes):
+            return False
+        right = _is_code(code, effect)
+        self._wrong += not right
+        return right
 
     def code(self, tool: str, args: Mapping[str, Any]) -> str:
         """What the owner has to type for a yes above a tap: the beginning of the call's digest.
@@ -162,20 +206,31 @@ class GuardedTurn:
         return self._effect(tool, line, args).digest[:CODE_LENGTH].upper()
 
     # --- after a call -----------------------------------------------------------------------------------------------
-    def record(self, tool: str, args: Mapping[str, Any], result: Any) -> Label:
+    def record(self, tool: str, args: Mapping[str, Any], result: Any, label: Label | str | None = None) -> Label:
         """The result of a call was read: join its label to the turn and return that label.
 
         Whatever it holds: what is no JSON taints the turn like anything else, and nothing more is taken from it.
+        ``label`` is that of what the result was once made from, such as a note's; it can only lower the trust. Where
+        it is no label, the result counts as untrusted and private, and :class:`InvalidInputError` says so.
         """
-        line = self._line(tool) or Tool(EffectClass.FETCH)
-        label = line.result_label
+        with self._lock:
+            try:
+                given = OWNER if label is None else read_label(str(tool), label)
+            except InvalidInputError:
+                self._record(tool, args, result, Label(Trust.UNTRUSTED, True))
+                raise
+            return self._record(tool, args, result, given)
+
+    def _record(self, tool: str, args: Mapping[str, Any], result: Any, given: Label) -> Label:
+        line, clean = self._line(tool) or Tool(EffectClass.FETCH), not self._tainted
+        label = line.result_label.join(given)
         if label.trust is Trust.UNTRUSTED and tool not in self.sources:
             self.sources.append(tool)
         self.label = self.label.join(label)
         with suppress(InvalidInputError):
-            self._urls |= urls_in(str(plain_value(result)))
+            self._urls |= urls_in(str(plain_value(result, loose=True)))
             if line.handles:
-                self._remember(line, plain_args(args), result)
+                self._remember(tool, line, plain_args(args), result, clean=clean)
         return label
 
     def output(self, text: str) -> str:
@@ -188,12 +243,22 @@ class GuardedTurn:
     def _line(self, tool: str) -> Tool | None:
         return self._tools.get(tool) if isinstance(tool, str) else None
 
+    def _present(self, *, acts: bool) -> bool:
+        """Whether the sender is still let in, with the scope that they have now."""
+        principal = self._again(acts)
+        if principal is None:
+            self._refused = "The sender is no longer paired."
+        elif principal != self.principal:
+            self.principal = principal
+            self._known.clear()
+        return principal is not None
+
     @property
     def _tainted(self) -> bool:
         return self.label.trust is Trust.UNTRUSTED
 
     def _effect(self, tool: str, line: Tool, args: Mapping[str, Any]) -> Effect:
-        plain = {key: value for key, value in plain_args(args).items() if not _empty(value)}
+        plain = plain_args(args)
         return Effect(name="call", tool=tool, args=plain, effect_class=line.class_of(plain), queue=f"tool:{tool}")
 
     def _full(self, *, reads: bool) -> str:
@@ -209,7 +274,7 @@ class GuardedTurn:
         named = effect.effect_class is EffectClass.COMMUNICATE and self._named(effect, line)
         facts = self._facts(named, effect.effect_class is EffectClass.MONEY and is_live(account_of(effect)))
         if effect.effect_class is EffectClass.FETCH and self.label.private:
-            facts = replace(facts, worded=self._words.hold(effect.args))
+            facts = replace(facts, worded=self._worded(effect.args, line))
         turn = self._turn()
         if self._committed(effect):
             turn = replace(turn, commitments=frozenset({effect.digest}))
@@ -253,8 +318,16 @@ class GuardedTurn:
 
     def _named(self, effect: Effect, line: Tool) -> bool:
         """Whether every receiver is in the owner's words, or was looked up for them in the owner's own records."""
-        sinks = [effect.args[sink] for sink in line.sinks if sink in effect.args]
-        return bool(sinks) and all(self._words.hold(value) or self._resolved(value) for value in sinks)
+        sinks = [effect.args[sink] for sink in line.sinks if not _empty(effect.args.get(sink))]
+        return bool(sinks) and all(self._words.hold(value, strict=True) or self._resolved(value) for value in sinks)
+
+    def _worded(self, args: Mapping[str, Json], line: Tool) -> bool:
+        """Whether a question holds nothing but the owner's words, the names of its arguments included."""
+        return all(
+            (name in line.sinks or name in _QUESTIONS or self._words.hold(name, strict=True))
+            and self._words.hold(value, strict=True)
+            for name, value in args.items()
+        )
 
     def _to_others(self, effect: Effect, line: Tool) -> bool:
         return effect.effect_class is EffectClass.COMMUNICATE or any(effect.args.get(sink) for sink in line.sinks)
@@ -263,11 +336,15 @@ class GuardedTurn:
         return self._commitment(effect) is not None
 
     def _commitment(self, effect: Effect) -> _Planned | None:
+        args = {key: value for key, value in effect.args.items() if not _empty(value)}
+        spare = effect.args.keys() - args.keys()
         for planned in self._planned:
             if planned.tool != effect.tool or planned.spent:
                 continue
-            later = {key: value for key, value in effect.args.items() if key not in planned.known}
-            same = all(key in effect.args and effect.args[key] == value for key, value in planned.known.items())
+            if not spare <= planned.names.union(self._tools[effect.tool].sinks):
+                continue
+            later = {key: value for key, value in args.items() if key not in planned.known}
+            same = all(key in args and _same(args[key], value) for key, value in planned.known.items())
             if same and later.keys() == planned.later and all(self._resolved(value) for value in later.values()):
                 return planned
         return None
@@ -277,10 +354,17 @@ class GuardedTurn:
         if planned is not None:
             planned.spent = True
 
-    def _remember(self, line: Tool, args: Mapping[str, Json], result: Any) -> None:
-        """Keep the handles of a lookup that the owner's words led to and that found one record."""
+    def _remember(self, tool: str, line: Tool, args: Mapping[str, Json], result: Any, *, clean: bool) -> None:
+        """Keep the handles of a lookup that the owner's words led to and that found one record.
+
+        It has to be a planned one, unless it was made while the turn was ``clean``.
+        """
         asked = {key: value for key, value in args.items() if not _empty(value)}
-        if not self._words.hold(asked):
+        if not all(self._words.hold(value) for value in asked.values()):
+            return
+        if asked and not any(self._words.hold(value, strict=True) for value in asked.values()):
+            return
+        if not (clean or self._planned_lookup(tool, args, asked)):
             return
         found = records(result)
         if not asked:
@@ -291,15 +375,21 @@ class GuardedTurn:
         (only,) = found
         if isinstance(only, Mapping):
             for field in line.handles:
-                if isinstance(only.get(field), str | int):
+                if _is_handle(only.get(field)):
                     self._found.setdefault(field, set()).add(only[field])
         elif isinstance(only, str) and "*" in line.handles:
             self._found.setdefault("*", set()).add(only)
 
+    def _planned_lookup(self, tool: str, args: Mapping[str, Json], asked: Mapping[str, Json]) -> bool:
+        return any(
+            each.tool == tool and not each.later and args.keys() <= each.names and _same(each.known, asked)
+            for each in self._planned
+        )
+
     def _resolved(self, value: Json) -> bool:
         if isinstance(value, list | tuple):
-            return bool(value) and all(self._resolved(each) or self._words.hold(each) for each in value)
-        return isinstance(value, str | int) and any(value in values for values in self._found.values())
+            return bool(value) and all(self._resolved(each) or self._words.hold(each, strict=True) for each in value)
+        return _is_handle(value) and any(value in values for values in self._found.values())
 
 
 def _pairs(calls: Iterable[tuple[str, Mapping[str, Any]]]) -> list[tuple[str, Mapping[str, Any]]]:
@@ -315,6 +405,21 @@ def _pairs(calls: Iterable[tuple[str, Mapping[str, Any]]]) -> list[tuple[str, Ma
 
 def _empty(value: Json) -> bool:
     return value is None or value in ("", [], {}, ())
+
+
+def _same(one: Json, other: Json) -> bool:
+    """Whether two values are one: as Python has it, but yes is not 1 and no is not 0."""
+    if isinstance(one, bool) or isinstance(other, bool):
+        return one is other
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        return one.keys() == other.keys() and all(_same(one[key], other[key]) for key in one)
+    if isinstance(one, list | tuple) and isinstance(other, list | tuple):
+        return len(one) == len(other) and all(map(_same, one, other))
+    return one == other
+
+
+def _is_handle(value: Json) -> bool:
+    return isinstance(value, str | int) and not isinstance(value, bool)
 
 
 def _is_code(given: object, effect: Effect) -> bool:
