@@ -97,7 +97,9 @@ class Words:
             return False
         before = r"(?<![\w@])" if wanted[0].isalnum() else ""
         after = r"(?![\w@])" if wanted[-1].isalnum() else ""
-        if "@" in wanted:  # an address goes on behind a dot, too: bob@example.co is not bob@example.co.uk
+        if (
+            "@" in wanted or "://" in wanted
+        ):  # an address goes on behind a dot, too: bob@example.co is not bob@example.co.uk
             before, after = before + r"(?<![\w][.+-])", after + r"(?![.+-]\w)"
         return re.search(before + re.escape(wanted) + after, self.text) is not None
 
@@ -138,6 +140,8 @@ class Words:
         found = set()
         for hour, minute, half, hour24, minute24 in _CLOCK.findall(self.text):
             if half:
+                if not 1 <= int(hour) <= 12 or int(minute or 0) >= 60:
+                    continue
                 found.add((int(hour) % 12 + (12 if half == "pm" else 0)) * 60 + int(minute or 0))
             elif int(hour24) < 24 and int(minute24) < 60:
                 found.add(int(hour24) * 60 + int(minute24))
