@@ -121,6 +121,27 @@ class TestThreat2RestrictedChannels:
             None: "propose",
         }
 
+    @pytest.mark.parametrize(("channel", "address"), [("telegram", "telegram:42"), ("sms", "sms:+15550100")])
+    def test_a_turn_of_a_revoked_device_speaks_for_nobody(
+        self, local: LocalStore, host: Principal, now: datetime, channel: str, address: str
+    ) -> None:
+        """The owner's other devices, such as the terminal, must not lend it theirs."""
+        name = address.partition(":")[2]
+        redeem(local, issue(local, now, channel, "propose"), now, name, channel)
+        local.write_now(lambda tx: people.revoke(tx, now, channel=channel, stable_id=name))
+        assert people.principal_at(local.view(), "owner", address, channel) is None
+        assert people.principal_at(local.view(), "owner", None, channel) is None
+
+    def test_a_channel_without_devices_lends_no_more_than_it_may_have(
+        self, local: LocalStore, host: Principal, now: datetime
+    ) -> None:
+        for channel in ("sms", "SMS"):
+            found = people.principal_at(local.view(), "owner", None, channel)
+            assert found is not None
+            assert found.scope == "propose"
+        loud = local.write_now(lambda tx: people.add_device(tx, "SMS", "+15550100", "admin", now, person_id="owner"))
+        assert loud.scope == "propose"
+
 
 class TestPairing:
     def test_a_code_pairs_one_device_once(self, local: LocalStore, host: Principal, now: datetime) -> None:

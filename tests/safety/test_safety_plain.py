@@ -100,6 +100,10 @@ class TestUrls:
             "http://[::ffff:127.0.0.1]/",
             "http://[::ffff:a9fe:a9fe]/",
             "http://[64:ff9b::7f00:1]/",
+            "http://[fec0::1]/",
+            "http://[3fff::1]/",
+            "http://[2001:470:1f0b::5efe:10.0.0.1]/",
+            "http://[2001:470:1f0b::200:5efe:10.0.0.1]/",
             "http://[2002:7f00:1::]/",
             "http://[::127.0.0.1]/",
             "http://8.8.8.8%2e.example.org/",
@@ -450,7 +454,8 @@ class TestApprovals:
         request = self.ask(store)
         assert self.answer(store, request, phone) == "approved"
         store.write_now(lambda tx: plain.revoke(tx, NOW, channel="telegram", stable_id="42"))
-        assert not self.spend(store, request)
+        store.write_now(lambda tx: plain.add_device(tx, "telegram", "42", "trade", NOW, name="Somebody else"))
+        assert not self.spend(store, request), "whoever is paired there next did not give it"
 
     def test_the_code_is_typed_from_the_card(self, store: LocalStore, owner: Principal) -> None:
         request = self.ask(store, "code")

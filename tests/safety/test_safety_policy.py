@@ -322,6 +322,9 @@ def test_joined_labels_never_rise(labels: list[Label], one: Label) -> None:
     assert joined.private >= one.private
     assert joined == join([one, *reversed(labels)])
     assert Label.decode(joined.encode()) == joined
+    for typo in ("+privat", "+Private", "+", "+private+x"):
+        with pytest.raises(KeyError):
+            Label.decode("trusted" + typo)
 
 
 @given(

@@ -36,8 +36,10 @@ class Label:
     @staticmethod
     def decode(text: str) -> Label:
         """Inverse of :meth:`encode`. Raises ``KeyError`` for an unknown word."""
-        name, _, private = text.partition("+")
-        return Label(Trust[name.upper()], private == "private")
+        name, plus, private = text.partition("+")
+        if plus and private != "private":
+            raise KeyError(text)
+        return Label(Trust[name.upper()], bool(plus))
 
 
 OWNER = Label(Trust.OWNER)

@@ -8,7 +8,7 @@ identify anybody.
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -73,7 +73,7 @@ def covers(held: str, needed: str) -> bool:
 
 def capped(channel: str, scope: str) -> str:
     """``scope``, lowered to what devices of ``channel`` may have at most."""
-    limit = RESTRICTED_CHANNELS.get(channel)
+    limit = RESTRICTED_CHANNELS.get(channel.casefold())
     return limit if limit is not None and rank(scope) > rank(limit) else scope
 
 
@@ -129,13 +129,29 @@ def principal_at(view: View, person_id: str, address: str | None, channel: str |
     """The device a turn speaks for: that person's device at ``address``.
 
     Where the address is not one of their devices, the *least* powerful device on that channel (or else of all) is
-    taken, so that losing track of the device never raises anybody's power. ``None``: the person has no device left.
+    taken, with no more than the turn's channel may have, so that losing track of the device never raises anybody's
+    power. ``None``: the person has no device left, or the turn is of one that was revoked.
     """
     channel = channel or (address.partition(":")[0] if address else None)
     rows = view.query(f"{_SELECT} AND i.person_id = ?", (person_id,))
-    exact = [_principal(r) for r in rows if r["address"] == address]
-    near = [_principal(r) for r in rows if r["channel"] == channel]
-    return min(exact or near or map(_principal, rows), key=lambda p: rank(p.scope), default=None)
+    found = [_principal(r) for r in rows if r["address"] == address]
+    if not found:
+        near = [_principal(r) for r in rows if r["channel"] == channel]
+        if _revoked(view, person_id, address, None if near else channel):
+            return None
+        found = near or [_principal(r) for r in rows]
+    least = min(found, key=lambda p: rank(p.scope), default=None)
+    return least if least is None or channel is None else replace(least, scope=capped(channel, least.scope))
+
+
+def _revoked(view: View, person_id: str, address: str | None, channel: str | None) -> bool:
+    """Whether the person had a device at ``address`` or on ``channel``, and it was taken away."""
+    row = view.one(
+        "SELECT stable_id FROM identity WHERE person_id = ? AND revoked_at IS NOT NULL"
+        " AND (address = ? OR channel = ?) LIMIT 1",
+        (person_id, address or "", channel or ""),
+    )
+    return row is not None
 
 
 def known(view: View, person_id: str) -> bool:
@@ -263,6 +279,10 @@ def revoke(
         tx.execute(
             "UPDATE identity SET revoked_at = ? WHERE channel = ? AND stable_id = ?",
             (at, device.channel, device.stable_id),
+        )
+        tx.execute(  # a yes that was given, and not spent yet, does not come back with who is paired there next
+            "UPDATE consent SET state = 'rejected' WHERE state = 'approved' AND answered_on = ? AND answered_by = ?",
+            (device.channel, device.stable_id),
         )
         audit.append(tx, "safety", "device.revoked", f"{device.channel}:{device.person_id}", {}, now)
     if person_id is not None and channel is None and stable_id is None:

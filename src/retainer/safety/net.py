@@ -27,6 +27,10 @@ _HOST = re.compile(r"[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?")
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 _EMBEDS = (_NAT64, ipaddress.ip_network("64:ff9b:1::/48"), ipaddress.ip_network("::/96"))
 """Prefixes whose last 32 bits are an IPv4 address."""
+_SPECIAL = (ipaddress.ip_network("fec0::/10"), ipaddress.ip_network("3fff::/20"))
+"""Site-local and documentation addresses, which not every Python knows as such."""
+_ISATAP = {0x00005EFE, 0x02005EFE}
+"""The word before the last one of an address that holds an IPv4 address (RFC 5214)."""
 _Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
@@ -84,6 +88,8 @@ def address_reason(address: str) -> str:
     except ValueError:
         return "not an address"
     for each in (ip, *_inside(ip)):
+        if any(each.version == net.version and each in net for net in _SPECIAL):
+            return "not an address of the public internet"
         if not each.is_global or each.is_multicast or each.is_reserved or each.is_unspecified:
             return "not an address of the public internet"
     return ""
@@ -96,7 +102,7 @@ def _inside(ip: _Address) -> Iterable[_Address]:
     for found in (ip.ipv4_mapped, ip.sixtofour, *(ip.teredo or ())):
         if found is not None:
             yield found
-    if any(ip in network for network in _EMBEDS):
+    if any(ip in network for network in _EMBEDS) or (int(ip) >> 32) & 0xFFFFFFFF in _ISATAP:
         yield ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
 
 

@@ -10,10 +10,21 @@ from retainer.safety.redact import default_redactor
 # No part of these may run over the beginning of another match: a text of nothing but beginnings would take for ever.
 _IMAGE = re.compile(r"!\[([^\[\]]*)\]\(([^()]*)\)|<img\b[^<>]*>", re.IGNORECASE)
 _LINK = re.compile(r"\[([^\[\]]*)\]\((\w+:[^()\[\]\s]*)[^()\[\]]*\)")
-_BEGINNINGS = re.compile(r"!(?=\[)|<(?=img\b)|(?<=\])(?=[(\[:])", re.IGNORECASE)
-"""Of pictures, links and references in any other spelling, such as nested brackets."""
-_URL = re.compile(r"\b(?:https?|ftp|data|javascript|file):[^\s<>\"')\]]+", re.IGNORECASE)
-_PUNCTUATION = ".,;:!?"
+_LOADING = (
+    "img|image|picture|source|iframe|frame|embed|object|video|audio|track|link|script|style|svg|use|base|meta|form"
+)
+_BEGINNINGS = re.compile(rf"!(?=\[)|<(?=(?:{_LOADING})\b)|(?<=\])(?=[(\[:])", re.IGNORECASE)
+"""Of pictures, links and references in any other spelling, such as nested brackets, and of tags that load something."""
+_REST = r"[^\s<>\"]*"
+_URL = re.compile(
+    rf"(?:https?|ftp|wss?)://{_REST}|(?<![a-z])(?:(?:data|javascript|file):|[a-z][a-z0-9+.-]{{1,20}}://|www\.){_REST}"
+    rf"|(?<![:\w/])//\w{_REST}|(?<![\w@.-])(?:[\w-]{{1,63}}\.){{1,8}}[a-z]{{2,24}}(?::\d{{1,5}})?[/?#]{_REST}",
+    re.IGNORECASE,
+)
+"""With a scheme or without one, up to the next space."""
+_PUNCTUATION = ".,;:!?')]}"
+_RUNS = ("data:", "javascript:", "file:")
+"""Schemes that run or embed what they hold."""
 REMOVED = "[link removed]"
 
 
@@ -36,7 +47,7 @@ def clean_output(text: str, *, seen: Collection[str] = (), sources: Sequence[str
     text = _IMAGE.sub(lambda match: f"[picture{': ' + match.group(1) if match.group(1) else ''}]", text)
     text = _LINK.sub(lambda match: f"{match.group(1)} ({match.group(2)})", text)
     text = _BEGINNINGS.sub(lambda match: "" if match.group() else " ", text)
-    text = _URL.sub(lambda match: match.group() if _harmless(match.group(), seen) else REMOVED, text)
+    text = _URL.sub(lambda match: match.group() if _harmless(match.group(), seen) else _removed(match.group()), text)
     return f"{text}\n(With text from outside: {', '.join(sources)}.)"
 
 
@@ -51,5 +62,14 @@ def _without_secrets(text: str, seen: Collection[str]) -> str:
 
 def _harmless(url: str, seen: Collection[str]) -> bool:
     bare = url.rstrip(_PUNCTUATION)
-    plain = bare.casefold().startswith(("http://", "https://")) and not any(mark in bare for mark in "?#@")
-    return bare in seen or plain
+    if bare in seen:
+        return True
+    folded = bare.casefold()
+    scheme, named, _ = folded.partition("://")
+    web = not folded.startswith(_RUNS) and (not named or scheme in {"http", "https"})
+    return web and not any(mark in bare for mark in "?#@")
+
+
+def _removed(url: str) -> str:
+    closing = url[-1:]
+    return REMOVED + (closing if closing in {")", "]"} and {")": "(", "]": "["}[closing] not in url else "")

@@ -48,7 +48,7 @@ def code_at(secret: str, slot: int) -> str:
 def spend(tx: Tx, secret: str, given: str, now: datetime) -> bool:
     """Whether ``given`` is a current code that was never used; remembers its slot in the same transaction."""
     digits = given.strip().replace(" ", "")
-    if len(digits) != DIGITS or not digits.isascii() or not digits.isdigit():
+    if not secret.strip() or len(digits) != DIGITS or not digits.isascii() or not digits.isdigit():
         return False
     at = to_epoch(now)
     current = int(at) // STEP
@@ -63,11 +63,11 @@ def spend(tx: Tx, secret: str, given: str, now: datetime) -> bool:
 
 
 def wrong_codes(view: View, now: datetime) -> int:
-    """Wrong codes typed within the last hour, over all requests: whoever guesses could ask anew after every third."""
+    """Wrong codes for requests open within the last hour: whoever guesses could ask anew after every third."""
     since = to_epoch(now - timedelta(hours=1))
     row = view.one(
-        "SELECT (SELECT COALESCE(SUM(attempts), 0) FROM approval WHERE level = 'totp' AND created_at > ?)"
-        " + (SELECT COALESCE(SUM(attempts), 0) FROM consent WHERE level = 'totp' AND created_at > ?) AS n",
+        "SELECT (SELECT COALESCE(SUM(attempts), 0) FROM approval WHERE level = 'totp' AND expires_at > ?)"
+        " + (SELECT COALESCE(SUM(attempts), 0) FROM consent WHERE level = 'totp' AND expires_at > ?) AS n",
         (since, since),
     )
     assert row is not None

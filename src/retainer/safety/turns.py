@@ -228,7 +228,8 @@ class GuardedTurn:
             self.sources.append(tool)
         self.label = self.label.join(label)
         with suppress(InvalidInputError):
-            self._urls |= urls_in(str(plain_value(result, loose=True)))
+            asked = urls_in(str(plain_value(args, loose=True)))  # a tool that says what it was asked returns nothing
+            self._urls |= urls_in(str(plain_value(result, loose=True))) - asked
             if line.handles:
                 self._remember(tool, line, plain_args(args), result, clean=clean)
         return label
