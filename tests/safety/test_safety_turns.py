@@ -619,6 +619,12 @@ class TestOutput:
         guard.record("search", {"q": "news"}, f"One page: {link}")
         assert link in guard.output(f"See {link}.")
 
+    def test_a_url_is_known_however_a_result_quotes_it(self, guard: SafetyProtocols) -> None:
+        link = "https://shop.example/reset?token=1"
+        for result in ({"body": f"Here: {link}\n\nBye"}, [f"({link})"], {"a": {"b": link}}, f"'{link}'", f"{link}."):
+            begun(guard).record("read_mail", {}, result)
+            assert link in guard.output(f"See {link}.")
+
     def test_what_is_no_url_stays(self, guard: SafetyProtocols) -> None:
         begun(guard).record("read_mail", {}, "hello")
         text = "Read notes.txt and a/b.c (see https://ok.example/x), 1/2 // 3.5, e.g. this; what?no bob@example.org"

@@ -25,12 +25,16 @@ _URL = re.compile(
 _PUNCTUATION = ".,;:!?')]}"
 _RUNS = ("data:", "javascript:", "file:")
 """Schemes that run or embed what they hold."""
+_ENDS = "\\')]}"
 REMOVED = "[link removed]"
 
 
 def urls_in(text: str) -> frozenset[str]:
-    """Every URL that stands in ``text``, without the punctuation around it."""
-    return frozenset(match.rstrip(_PUNCTUATION) for match in _URL.findall(text))
+    """Every URL that stands in ``text``, without the punctuation around it, and what it is if a bracket, a quote or an
+    escape ends it.
+    """
+    found = (match.partition(end)[0] for match in _URL.findall(text) for end in (" ", *_ENDS))
+    return frozenset(url.rstrip(_PUNCTUATION) for url in found)
 
 
 def clean_output(text: str, *, seen: Collection[str] = (), sources: Sequence[str] = ()) -> str:
