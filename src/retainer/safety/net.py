@@ -27,10 +27,10 @@ _HOST = re.compile(r"[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?")
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 _EMBEDS = (_NAT64, ipaddress.ip_network("64:ff9b:1::/48"), ipaddress.ip_network("::/96"))
 """Prefixes whose last 32 bits are an IPv4 address."""
-_SPECIAL = (ipaddress.ip_network("fec0::/10"), ipaddress.ip_network("3fff::/20"))
-"""Site-local and documentation addresses, which not every Python knows as such."""
-_ISATAP = {0x00005EFE, 0x02005EFE}
-"""The word before the last one of an address that holds an IPv4 address (RFC 5214)."""
+_CLOSED = (ipaddress.ip_network("fec0::/10"), ipaddress.ip_network("3fff::/20"))
+"""Site-local and documentation: no public addresses, though not every Python says so."""
+_ISATAP = frozenset({0x00005EFE, 0x02005EFE})
+"""The third quarter of an address that tunnels to the IPv4 address in its last one."""
 _Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
@@ -75,7 +75,13 @@ def check_redirect(
     """The same check for the ``hops``-th redirect of a request; a step down from https to http is refused."""
     if hops > MAX_REDIRECTS:
         raise RefusedError(f"More than {MAX_REDIRECTS} redirects.")
-    after = check_url(urljoin(before.url, location), resolve=resolve, any_port=any_port)
+    if not isinstance(location, str):
+        raise RefusedError("That is not a URL.")
+    try:
+        joined = urljoin(before.url, location)
+    except ValueError as error:
+        raise RefusedError("That is not a URL.") from error
+    after = check_url(joined, resolve=resolve, any_port=any_port)
     if before.url.startswith("https:") and not after.url.startswith("https:"):
         raise RefusedError("A redirect leads from https to http.")
     return after
@@ -88,7 +94,7 @@ def address_reason(address: str) -> str:
     except ValueError:
         return "not an address"
     for each in (ip, *_inside(ip)):
-        if any(each.version == net.version and each in net for net in _SPECIAL):
+        if any(each in network for network in _CLOSED):
             return "not an address of the public internet"
         if not each.is_global or each.is_multicast or each.is_reserved or each.is_unspecified:
             return "not an address of the public internet"
