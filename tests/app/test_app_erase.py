@@ -8,10 +8,13 @@ import json
 import shutil
 import subprocess
 import sys
+import time
+import unicodedata
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, quote_plus
 
 import pytest
 
@@ -25,7 +28,7 @@ from retainer.core.clock import ManualClock
 from retainer.core.errors import InvalidInputError, NotFoundError
 from retainer.core.events import NewEvent
 from retainer.core.protocols import IncomingMessage
-from retainer.memory.erasing import Wish
+from retainer.memory.erasing import Wish, spellings
 from retainer.runtime.inbox import insert_event
 from retainer.safety import audit
 from retainer.safety.people import add_device
@@ -127,6 +130,78 @@ async def test_words_leave_every_file_and_backup_while_the_service_runs(tmp_path
     assert verified(settings)
     [backup] = backups.backups(data / "backups")
     assert backups.verify(backup) == []
+
+
+@pytest.mark.parametrize(
+    "named",
+    [
+        unicodedata.normalize("NFD", SECRET),
+        SECRET.upper(),
+        SECRET.replace(" ", "  "),
+        "doctor is\tcalled BRZPKDMZTMVF U\u0308nal",
+    ],
+    ids=["composed otherwise", "capitals", "wide", "all of it"],
+)
+async def test_words_are_found_in_any_spelling_of_theirs(
+    tmp_path: Path, named: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = settings_in(tmp_path)
+    data = settings.data
+    spread = SECRET.replace(" is called ", "  is\ncalled ")
+    async with Service(settings, clock=ManualClock(START), feeds=()) as service:
+        said = (SECRET, spread, unicodedata.normalize("NFD", SECRET))
+        await say(service, *(f"remember that {each}" for each in said), OTHER)
+        await asyncio.to_thread(backups.make, settings, why="manual", now=START)
+    lines = [SECRET, spread, json.dumps(spread), json.dumps(SECRET.lower()), quote(SECRET).lower(), quote_plus(SECRET)]
+    (data / "logs" / "old.log").write_text("\n".join(lines))
+    (data / "logs" / "wide.log").write_bytes(spread.encode("utf-16-le"))
+    receipt = erasing.erase(settings, Wish(texts=(named,)), clock=ManualClock(START))
+    assert (receipt.left, receipt.texts >= 3, receipt.turns >= 3) == ((), True, True)
+    for word in (WORD, WORD.lower()):
+        assert holding(data, word) == []
+    assert holding(data, "Bergen by the harbour")
+    assert run_erase(settings, **{**CHOICES, "texts": [named]}) == 0
+    assert "No text like that was found in the records." in capsys.readouterr().out
+
+
+async def test_a_name_that_is_also_a_word_of_the_records_themselves_erases_no_more_than_itself(tmp_path: Path) -> None:
+    settings = settings_in(tmp_path)
+    async with Service(settings, clock=ManualClock(START), feeds=()) as service:
+        await say(service, OTHER, "my neighbour is called Lane", "and lane is nice")
+    log = settings.data / "logs" / "old.log"
+    log.write_text('{"lane": "LANE came", "n": 1}')
+    receipt = erasing.erase(settings, Wish(texts=("Lane",)), clock=ManualClock(START))
+    assert receipt.left == ()
+    assert log.read_text() == '{"lane": "**** came", "n": 1}'
+    said = " ".join(stored_texts(settings))
+    assert "Bergen" in said
+    assert "Lane" not in said
+    assert "lane is nice" not in said
+
+
+@pytest.mark.parametrize(
+    ("named", "written"),
+    [
+        ("stra\u00dfe 5", "STRASSE 5"),
+        ("strasse 5", "Stra\u00dfe\u00a05"),
+        ("a & b", "A &amp; B"),
+        ("\u00fcbel", "%c3%9cbel"),
+        ("\u00fcbel", "&#xFC;bel"),
+        ("\u00fcbel", "\\u00DCbel"),
+        ('say "no"', 'say \\\\\\"no\\\\\\"'),
+        ("a.b*c", "A.B*C"),
+    ],
+)
+def test_a_spelling_is_recognised_however_it_is_written(named: str, written: str) -> None:
+    assert spellings(named).fullmatch(written.encode())
+    assert not spellings(named).search(b"stra e 5, a  b, ubel, say no, aXbbc")
+
+
+def test_looking_for_spellings_takes_time_in_step_with_the_text() -> None:
+    began = time.process_time()
+    for piece in (b" ", b"a", b"a ", b"\\", b"\\n", b"a\\n", b"%20", b"a+", b"s"):
+        spellings("a a a sss a").search(piece * (200_000 // len(piece)))
+    assert time.process_time() - began < 3
 
 
 async def test_a_short_name_that_is_named_leaves_the_reasons_and_the_list_of_people_too(tmp_path: Path) -> None:
@@ -237,7 +312,7 @@ async def test_an_export_keeps_no_fact_and_no_short_text_of_an_erased_conversati
     with (settings.data / "logs" / "note").open("w") as note:
         note.write("Your doctor: Zebedee Quuxon.")
     assert erasing.erase(settings, Wish(conversations=("terminal:local",)), clock=clock).left == ()
-    assert [holding(settings.data, word) for word in ("Zebedee", "4711", "You like tea")] == [[]] * 3
+    assert [holding(settings.data, word) for word in ("Zebedee", "is 4711", "You like tea")] == [[]] * 3
     lines = [json.loads(line) for line in export.read_text().splitlines()]
     assert {line["conversation"] for line in lines if line["type"] == "message"} == {"terminal:desk"}
     assert [line["words"] for line in lines if line["type"] == "fact"] == ["You live in Bergen by the harbour."]
@@ -293,7 +368,7 @@ async def test_a_backup_whose_rewriting_was_killed_is_rewritten_and_not_lost(tmp
 
 @pytest.mark.parametrize(
     ("wish", "gone"),
-    [(Wish(conversations=("terminal:local",)), (WORD, "4711")), (Wish(texts=("Brzpkd",)), (WORD,))],
+    [(Wish(conversations=("terminal:local",)), (WORD, "is 4711")), (Wish(texts=("Brzpkd",)), (WORD,))],
     ids=["conversation", "text"],
 )
 async def test_an_erasure_that_was_killed_at_any_write_is_completed_by_the_next(

@@ -54,6 +54,8 @@ def run_erase(
 
 def _words(receipt: Receipt) -> list[str]:
     lines = [f"Erased: {receipt.texts} stored texts and {receipt.turns} turns in memory files."]
+    if not receipt.texts and not receipt.turns:
+        lines.append("No text like that was found in the records.")
     if receipt.backups:
         lines.append(f"Backups rewritten: {', '.join(receipt.backups)}.")
     if receipt.shared:

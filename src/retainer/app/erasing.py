@@ -13,6 +13,7 @@ import gzip
 import html
 import json
 import os
+import re
 import sqlite3
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -21,7 +22,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import quote
+from urllib.parse import quote, quote_plus
 
 from retainer.app.config import Settings
 from retainer.app.folder import DataFolder
@@ -31,7 +32,7 @@ from retainer.app.store import database_url, open_outside
 from retainer.core.clock import Clock, SystemClock
 from retainer.core.protocols import Tx
 from retainer.memory import erasing
-from retainer.memory.erasing import SHORTEST, Found, Wish
+from retainer.memory.erasing import SHORTEST, Found, Wish, says, spellings
 from retainer.memory.person import PersonMemory
 from retainer.runtime.migrate import connect
 from retainer.runtime.sqlite import SqliteStore
@@ -45,6 +46,7 @@ ROUNDS: Final = 5
 PATIENCE_S: Final = 30.0
 """Seconds to wait until no reader holds on to the write-ahead log."""
 _SQLITE: Final = b"SQLite format 3\x00"
+_CODINGS: Final = ("utf-8", "utf-16-le", "utf-16-be")
 _LOGS: Final = ("-wal", "-shm", "-journal")
 
 
@@ -204,11 +206,17 @@ def _memories(
     """Every person's file, others may have been told the same, and what it must forget; ``None``: everything."""
     for path in sorted(folder.glob("*.db")):
         with closing(PersonMemory(path, redact)) as memory:
-            yield memory, None if path.stem in wish.persons else memory.holding(sources, wish.texts)
+            if path.stem in wish.persons:
+                yield memory, None
+                continue
+            patterns = [spellings(text) for text in wish.texts]
+            said = memory.turns() if patterns else ()
+            spelled = {turn.source for turn in said if any(says(turn.text, each) for each in patterns)}
+            yield memory, memory.holding({*sources, *spelled}, wish.texts)
 
 
 def _loose(
-    folder: DataFolder, places: Iterable[Path], wish: Wish, sources: Collection[str], needles: Sequence[bytes]
+    folder: DataFolder, places: Iterable[Path], wish: Wish, sources: Collection[str], needles: _Needles
 ) -> tuple[str, ...]:
     """Erase from exports and all files that are no database; returns those that cannot be read or changed."""
     work: list[tuple[Path, Callable[[Path], None]]] = [
@@ -252,21 +260,48 @@ def _fits(line: Mapping[str, Any], wish: Wish) -> bool:
     """Whether a message of an export is one that ``wish`` names."""
     return line.get("type") == "message" and (
         line["conversation"] in wish.conversations
-        or any(text in line["text"] for text in wish.texts)
+        or any(text in line["text"] or says(line["text"], spellings(text)) for text in wish.texts)
         or (wish.before is not None and datetime.fromisoformat(line["at"]) < wish.before)
     )
 
 
 # --- bytes -----------------------------------------------------------------------------------------------------------
-def _needles(words: Iterable[str], wish: Wish) -> list[bytes]:
+@dataclass(frozen=True, slots=True)
+class _Needles:
+    """What to look for in files: words as they were said, and what the wish names in any spelling."""
+
+    exact: tuple[bytes, ...]
     """Longest first: what holds another one is masked whole."""
+    spelled: tuple[re.Pattern[bytes], ...]
+    in_databases: tuple[re.Pattern[bytes], ...]
+    """Those that are no single plain word: in another case that may be the name of a table."""
+
+    def found(self, data: bytes) -> list[bytes]:
+        """As they stand in ``data``, longest first."""
+        spelled = {match.group() for pattern in self.spelled for match in pattern.finditer(data)}
+        return sorted({*(each for each in self.exact if each in data), *spelled}, key=len, reverse=True)
+
+    def left(self, data: bytes) -> bool:
+        """Whether any of it is in ``data``."""
+        patterns = self.in_databases if data.startswith(_SQLITE) else self.spelled
+        return any(each in data for each in self.exact) or any(pattern.search(data) for pattern in patterns)
+
+
+def _needles(words: Iterable[str], wish: Wish) -> _Needles:
     found = {form for text in words if len(text) >= SHORTEST or text in wish.texts for form in _forms(text)}
-    return sorted(found, key=len, reverse=True)
+    spelled = [(text, spellings(text, coding)) for text in wish.texts for coding in _CODINGS]
+    return _Needles(
+        tuple(sorted(found, key=len, reverse=True)),
+        tuple(pattern for _, pattern in spelled),
+        tuple(pattern for text, pattern in spelled if not (text.isascii() and len(text.split()) == 1)),
+    )
 
 
 def _forms(text: str) -> tuple[bytes, ...]:
-    """``text`` as files may hold it: plain, in JSON, in HTML, in an address, and each in both widths."""
-    plain = {text, json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1], html.escape(text), quote(text)}
+    """``text`` as files may hold it: plain, in JSON, in HTML, in an address, and in both widths."""
+    plain = {text, json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1], html.escape(text)}
+    for quoted in (quote(text), quote(text, safe=""), quote_plus(text)):
+        plain |= {quoted, re.sub("%..", lambda match: match.group().lower(), quoted)}
     wide = {each.encode(coding) for each in (text,) for coding in ("utf-16-le", "utf-16-be")}
     return tuple(sorted({each.encode() for each in plain} | wide, key=lambda each: (-len(each), each)))
 
@@ -301,13 +336,13 @@ def _replace(path: Path, data: bytes) -> None:
     backups.write(path, gzip.compress(data) if _packed(path) else data)
 
 
-def _overwrite(path: Path, needles: Iterable[bytes]) -> None:
+def _overwrite(path: Path, needles: _Needles) -> None:
     """Mask ``needles`` where they stand; the file keeps its length and its place, for whoever is writing to it."""
     with path.open("rb") as file:
         if file.read(len(_SQLITE)) == _SQLITE or path.name.endswith(_LOGS):
             return
     data = _content(path)
-    found = [needle for needle in needles if needle in data]
+    found = needles.found(data)
     if not found:
         return
     if _packed(path):
@@ -326,9 +361,9 @@ def _overwrite(path: Path, needles: Iterable[bytes]) -> None:
         os.fsync(file.fileno())
 
 
-def _look(places: Iterable[Path], needles: Iterable[bytes]) -> tuple[int, tuple[str, ...]]:
+def _look(places: Iterable[Path], needles: _Needles) -> tuple[int, tuple[str, ...]]:
     """How many files were read, and those that still hold any of ``needles``."""
-    looked, left, wanted = 0, [], list(needles)
+    looked, left = 0, []
     for path in _files(places):
         try:
             data = _content(path)
@@ -338,6 +373,6 @@ def _look(places: Iterable[Path], needles: Iterable[bytes]) -> tuple[int, tuple[
             left.append(str(path))
             continue
         looked += 1
-        if any(needle in data for needle in wanted):
+        if needles.left(data):
             left.append(str(path))
     return looked, tuple(left)

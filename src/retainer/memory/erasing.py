@@ -6,12 +6,16 @@ that something was said, when, and which decisions followed; ids and salted dige
 
 from __future__ import annotations
 
+import html
 import json
 import re
+import unicodedata
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, Final
+from urllib.parse import quote
 
 from retainer.core.clock import to_epoch
 from retainer.core.effects import EffectState
@@ -100,8 +104,9 @@ def select(view: View, wish: Wish) -> Doomed:
     _follow(view, doomed)
     for text in wish.texts:
         doomed.words.add(text)
+        exact, pattern = forms(text), spellings(text)
         for row in view.query("SELECT id, bytes FROM body"):
-            if any(form in row["bytes"] for form in forms(text)):
+            if any(form in row["bytes"] for form in exact) or _says_inside(row["bytes"], pattern):
                 doomed.bodies.add(row["id"])
     _take_bodies(view, doomed)
     _take_copies(view, doomed)
@@ -176,6 +181,58 @@ def forms(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys((json.dumps(text, ensure_ascii=False)[1:-1], json.dumps(text)[1:-1])))
 
 
+_SPACE: Final = rb"(?:\s|\xc2\xa0|\xe2\x80[\x80-\x8a\xa8\xa9\xaf]|\\+[nrt]|\\+u00a0|%(?:20|0a|0d|09|c2%a0)|\+|&nbsp;)++"
+_WIDE_SPACE: Final = {"utf-16-le": rb"(?:[\t\n\r \xa0]\x00)++", "utf-16-be": rb"(?:\x00[\t\n\r \xa0])++"}
+_LETTERS: Final = re.compile(r"ss|.", re.IGNORECASE | re.DOTALL)
+_KEY: Final = rb"(?!\\*\"\s*:)"
+
+
+@lru_cache(64)
+def spellings(text: str, coding: str = "utf-8") -> re.Pattern[bytes]:
+    """``text`` in bytes, whatever its case, composition of letters and white space, also escaped; as no key of JSON."""
+    words = unicodedata.normalize("NFC", text).split()
+    parts = [b"".join(_letter(each, coding) for each in _LETTERS.findall(word)) for word in words]
+    end = _KEY if coding == "utf-8" else b""
+    return re.compile((_WIDE_SPACE.get(coding, _SPACE).join(parts) or b"(?!)") + end, re.IGNORECASE)
+
+
+def says(text: str, pattern: re.Pattern[bytes]) -> bool:
+    """Whether one of the :func:`spellings` stands in ``text``."""
+    return pattern.search(text.encode(errors="replace")) is not None
+
+
+def _letter(letter: str, coding: str) -> bytes:
+    """One letter, or a double s, in all its forms."""
+    if len(letter) == 1 and letter.isascii() and letter.isalnum():
+        return re.escape(letter.encode(coding))
+    cases = {letter, letter.lower(), letter.upper(), letter.casefold()}
+    cases |= {"\u00df", "\u1e9e"} if letter.casefold() == "ss" else set()
+    shapes = {unicodedata.normalize(form, case) for case in cases for form in ("NFC", "NFD")}
+    found: set[bytes] = {re.escape(shape.encode(coding)) for shape in shapes}
+    if coding == "utf-8":
+        for shape in shapes:
+            numbers = ("".join(f"&#{ord(ch)};" for ch in shape), "".join(f"&#x{ord(ch):x};" for ch in shape))
+            for form in (html.escape(shape), quote(shape, safe=""), *numbers):
+                found.add(re.escape(form.encode()))
+            # A backslash of JSON becomes more with each text that is put into another.
+            found.add(re.escape(json.dumps(shape)[1:-1].encode()).replace(rb"\\", rb"\\+"))
+    longest_first: list[bytes] = sorted(sorted(found), key=len, reverse=True)
+    return b"(?:" + b"|".join(longest_first) + b")"
+
+
+def _says_inside(stored: str, pattern: re.Pattern[bytes]) -> bool:
+    """Whether a text in a stored value, not a name of its fields, is spelled like that."""
+    return says(stored, pattern) and any(says(text, pattern) for text in _all_texts(json.loads(stored)))
+
+
+def _all_texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping | list):
+        for inner in value.values() if isinstance(value, Mapping) else value:
+            yield from _all_texts(inner)
+
+
 # --- erasing ---------------------------------------------------------------------------------------------------------
 def erase(tx: Tx, wish: Wish, now: datetime) -> Found:
     """Find and erase in one unit. What has not happened yet of it never will."""
@@ -184,7 +241,7 @@ def erase(tx: Tx, wish: Wish, now: datetime) -> Found:
     erased = sum(bodies.erase(tx, body_id) for body_id in doomed.bodies)
     kept = still_said(tx, doomed.words - set(wish.texts))
     words = frozenset(doomed.words - kept)
-    _mask_columns(tx, {text for text in words if len(text) >= SHORTEST or text in wish.texts})
+    _mask_columns(tx, {text for text in words if len(text) >= SHORTEST or text in wish.texts}, wish.texts)
     _drop_corrections(tx, wish, doomed.events, words)
     for person, source in doomed.sources:
         tx.execute(
@@ -248,14 +305,17 @@ def _end_what_waits(tx: Tx, doomed: Doomed, now: datetime) -> None:
         end_event(tx, seq, "done", to_epoch(now))
 
 
-def _mask_columns(tx: Tx, words: Iterable[str]) -> None:
-    """Replace copies in the columns that hold words."""
+def _mask_columns(tx: Tx, words: Iterable[str], named: Iterable[str]) -> None:
+    """Replace copies in the columns that hold words, of those that were ``named`` in any spelling."""
+    patterns = [spellings(text) for text in named]
     shapes = sorted({form for text in words for form in (text, *forms(text))}, key=len)
     for table, column in _COLUMNS:
         for row in tx.query(f"SELECT DISTINCT {column} AS words FROM {table}"):  # noqa: S608 - constant of this module
             masked = row["words"]
             for shape in reversed(shapes):
                 masked = masked.replace(shape, MASK)
+            for pattern in patterns:
+                masked = pattern.sub(MASK.encode(), masked.encode()).decode()
             if masked != row["words"]:
                 tx.execute(f"UPDATE {table} SET {column} = ? WHERE {column} = ?", (masked, row["words"]))  # noqa: S608 - constant of this module
 
@@ -271,7 +331,7 @@ def _drop_corrections(tx: Tx, wish: Wish, events: set[int], words: Iterable[str]
 
 
 def _folded(text: str) -> str:
-    return " ".join(re.findall(r"\w+", text.casefold()))
+    return " ".join(re.findall(r"\w+", unicodedata.normalize("NFKC", text).casefold()))
 
 
 def _last(view: View) -> int:
