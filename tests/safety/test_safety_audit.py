@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from retainer.core.errors import InvalidInputError
 from retainer.safety import audit
 from retainer.safety.audit import Anchor
 from retainer.safety.local import LocalStore
@@ -31,6 +33,15 @@ def tampered(store: LocalStore, sql: str, *params: object) -> tuple[str, ...]:
     anchors = audit.anchors(store.view())
     store.write_now(lambda tx: tx.execute(sql, params))
     return tuple(problem.what for problem in audit.verify(store.view(), anchors).problems)
+
+
+@pytest.mark.parametrize(("lane", "kind", "ref"), [(5, "k", "r"), ("home", True, "r"), ("home", "k", 1.5)])
+def test_only_texts_are_appended_or_the_chain_would_not_hold(lane: Any, kind: Any, ref: Any) -> None:
+    store = LocalStore()
+    with pytest.raises(InvalidInputError):
+        store.write_now(lambda tx: audit.append(tx, lane, kind, ref, {}, WHEN))
+    assert audit.verify(store.view()).ok
+    store.close()
 
 
 def test_an_untouched_chain_holds_and_grows_past_its_anchor() -> None:

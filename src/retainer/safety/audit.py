@@ -116,6 +116,8 @@ def append(tx: Tx, lane: str, kind: str, ref: str, data: Mapping[str, Json], now
     """
     from retainer.safety.redact import default_redactor
 
+    if not all(isinstance(each, str) for each in (lane, kind, ref)):
+        raise InvalidInputError("An entry's lane, kind and reference are texts.")
     last = _last(tx, lane)
     n, previous = last.count + 1, last.head
     clean = default_redactor().clean_value

@@ -92,7 +92,7 @@ def answer(
         return "expired" if row["state"] == "expired" else "already"
     if to_epoch(now) >= row["expires_at"]:
         return _close(tx, row["id"], "expired", None, now)
-    if not yes:
+    if yes is not True:  # "no" is no yes, whatever an untyped caller passes
         return _close(tx, row["id"], "rejected", who, now)
     if row["level"] == "totp" and over(totp.wrong_codes(tx, now), Limits().wrong_authenticator_codes):
         return "wrong_code"
