@@ -144,6 +144,9 @@ def test_an_ordinary_statement_is_not_too_large(statement: str) -> None:
         "printf('%.*c', 9e8, 'x')",
         "printf('%.*c', 9e20, 'x')",
         "printf('%.*c', ' 9.1e8 and more', 'x')",
+        "printf('%.*c', printf('%500s', '') || '900000000', 'x')",
+        "printf('%.*c', printf('%0500d', 0) || '900000000', 'x')",
+        "printf('%.' || printf('%050d', 0) || '900000000' || 'c', 'x')",
         "printf('%.*c', x'393030303030303030', 'x')",
     ],
 )
@@ -157,7 +160,8 @@ def test_a_place_that_is_filled_without_end_is_refused(database: Path, call: str
 def test_measured_functions_answer_as_sqlite_does(database: Path) -> None:
     parts = (
         "instr('abcb', 'b')", "instr(NULL, 1)", "instr(1234, 3)", "instr(x'0102', x'02')", "instr('añb', 'b')",
-        "printf('%5.2f|%-8s|%,d', 3.14159, 'ab', 1234567)", "format('%s %%', 'a')", "printf('%*d', 6, 42)",
+        "printf('%5.2f|%-8s|%,d', 3.14159, 'ab', 1234567)",
+        "printf('%2d:%2d:%2d:%2d:%2d:%2d:%2d', 1, 2, 3, 4, 5, 6, 7)", "format('%s %%', 'a')", "printf('%*d', 6, 42)",
         "replace('aXa', 'X', 1)", "replace('a', '', 'b')", "trim('xxaxx', 'x')", "ltrim('  a ')", "rtrim('ab', 'b')",
     )  # fmt: skip
     patterns = (

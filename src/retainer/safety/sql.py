@@ -152,9 +152,9 @@ def _answer(apart: sqlite3.Connection, call: str, notes: _Notes, deadline: float
 
 def _printed(apart: sqlite3.Connection, name: str, notes: _Notes, deadline: float, *given: Any) -> Any:
     """SQLite fills a wide place character by character, also far beyond what a value can hold."""
-    places = "".join(_PLACE.findall(str(given[0]))) if given else ""
-    wide = sum(int(digits[:9]) for digits in re.findall(r"\d+", places))
-    if "*" in places:  # as wide as an argument says
+    places = _PLACE.findall(str(given[0])) if given else []
+    wide = sum(_number(digits) for place in places for digits in re.findall(r"\d+", place))
+    if any("*" in place for place in places):  # as wide as an argument says
         wide += sum(map(_number, given[1:]))
     if wide > MAX_VALUE:
         notes.refused.append(f"{name} would fill more than {MAX_VALUE:,} characters")
@@ -165,7 +165,7 @@ def _printed(apart: sqlite3.Connection, name: str, notes: _Notes, deadline: floa
 def _number(value: Any) -> int:
     """Its size, as SQLite reads it: also from the beginning of a text."""
     text = value.decode("latin-1") if isinstance(value, bytes) else str(value)
-    found = _NUMBER.match(text[:400])
+    found = _NUMBER.match(text)
     return int(min(abs(float(found.group())), 1e9)) if found else 0
 
 
