@@ -353,6 +353,31 @@ async def test_the_records_stay_while_a_file_that_only_they_can_search_cannot_be
     assert holding(settings.data, WORD) == []
 
 
+async def test_a_disk_of_backups_keeps_what_is_not_ours_and_a_copy_on_it_is_named(tmp_path: Path) -> None:
+    """The folder of backups may be a whole disk: only backups are changed on it."""
+    disk = tmp_path / "disk"
+    settings = load_settings(
+        data=tmp_path / "data", model="none", telegram={"enabled": False}, backup={"folder": str(disk)}
+    )
+    async with Service(settings, clock=ManualClock(START), feeds=()) as service:
+        await say(service, f"remember that {SECRET}")
+        made = await asyncio.to_thread(backups.make, settings, why="manual", now=START)
+    copy, killed = disk / "copied by hand", disk / ".drill-1"
+    for place in (copy, killed):
+        place.mkdir()
+        shutil.copyfile(made.database, place / "retainer.db")
+    letters = [disk / "letter.txt", disk / "photos" / "letter.txt", copy / "keys.txt"]
+    letters[1].parent.mkdir()
+    for letter in letters[:2]:
+        letter.write_text(f"Dear {SECRET}")
+    letters[2].write_text("not to be lost")
+    receipt = erasing.erase(settings, Wish(texts=(SECRET,)))
+    assert receipt.left == (str(copy / "retainer.db"),)
+    assert [letter.read_text() for letter in letters] == [f"Dear {SECRET}"] * 2 + ["not to be lost"]
+    assert not holding(made.path, WORD)
+    assert not killed.exists()
+
+
 async def test_a_backup_whose_rewriting_was_killed_is_rewritten_and_not_lost(tmp_path: Path) -> None:
     settings, clock = settings_in(tmp_path), ManualClock(START)
     async with Service(settings, clock=clock, feeds=()) as service:

@@ -71,7 +71,6 @@ class Receipt:
 def erase(settings: Settings, wish: Wish, *, clock: Clock | None = None) -> Receipt:
     """Erase everything that ``wish`` names. Raises :class:`~retainer.core.errors.RetainerError` in words."""
     clock, folder, kept = clock or SystemClock(), DataFolder(settings.data), backups.backup_folder(settings)
-    places = [folder.root, kept]
     texts = turns = shared = files = 0
     sources: set[str] = set()
     words: set[str] = set()
@@ -84,7 +83,7 @@ def erase(settings: Settings, wish: Wish, *, clock: Clock | None = None) -> Rece
         gone, said = _search(settings, wish)
         sources |= gone
         words |= said
-        left = _loose(folder, places, wish, sources, _needles(words, wish))
+        left = _loose(folder, kept, wish, sources, _needles(words, wish))
         if left:
             break
         turns += _forget(folder.memory, wish, sources)
@@ -100,8 +99,8 @@ def erase(settings: Settings, wish: Wish, *, clock: Clock | None = None) -> Rece
         reached += rewrite_replaced(folder, change, now=now)
         turns += _forget(folder.memory, wish, sources)
         needles = _needles(words, wish)
-        _loose(folder, places, wish, sources, needles)
-        files, left = _look(places, needles)
+        _loose(folder, kept, wish, sources, needles)
+        files, left = _look([folder.root, *backups.owned(kept)], needles)
         if not left:
             break
     return Receipt(texts=texts, turns=turns, backups=tuple(reached), files=files, left=left, shared=shared)
@@ -215,10 +214,9 @@ def _memories(
             yield memory, memory.holding({*sources, *spelled}, wish.texts)
 
 
-def _loose(
-    folder: DataFolder, places: Iterable[Path], wish: Wish, sources: Collection[str], needles: _Needles
-) -> tuple[str, ...]:
+def _loose(folder: DataFolder, kept: Path, wish: Wish, sources: Collection[str], needles: _Needles) -> tuple[str, ...]:
     """Erase from exports and all files that are no database; returns those that cannot be read or changed."""
+    places = [folder.root, *backups.owned(kept)]
     work: list[tuple[Path, Callable[[Path], None]]] = [
         (path, lambda path: _cut(path, wish, sources)) for path in sorted(folder.exports.glob("export-*.jsonl*"))
     ]
@@ -309,7 +307,7 @@ def _forms(text: str) -> tuple[bytes, ...]:
 def _files(places: Iterable[Path]) -> Iterator[Path]:
     seen: set[Path] = set()
     for place in places:
-        for path in sorted(place.rglob("*")) if place.is_dir() else ():
+        for path in sorted(place.rglob("*")) if place.is_dir() else [place]:
             if path.is_file() and not path.is_symlink() and path.resolve() not in seen:
                 seen.add(path.resolve())
                 yield path

@@ -34,6 +34,8 @@ MANIFEST: Final = "manifest.json"
 _OWNERS: Final = ("retainer.toml", "personality.toml", "anchors.jsonl")
 _SECRETS: Final = "files/secrets/"
 _PART: Final = ".part-"
+TRIAL: Final = ".drill-"
+"""How the folder of a drill under way is called; a killed one stays."""
 _SPARE: Final = 64 << 20
 """Bytes that must stay free on the disk after a backup."""
 
@@ -374,16 +376,29 @@ def rewrite(folder: Path, change: Callable[[sqlite3.Connection], None], *, now: 
     """
     reached = []
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-        if path.name.startswith(_PART):
+        if path.name.startswith((_PART, TRIAL)):
             shutil.rmtree(path, ignore_errors=True)
         elif path.is_file() and path.match("retainer*.db"):
             _rewrite_file(path, change)
             reached.append(path.name)
-        elif (path / DATABASE).is_file():
+        elif (path / DATABASE).is_file() and (path / MANIFEST).is_file():
             _rewrite_backup(path, change, now)
             reached.append(path.name)
     sync_folder(folder)
     return reached
+
+
+def owned(folder: Path) -> list[Path]:
+    """Files and folders in ``folder``, which may be a whole disk, that hold records of ours; of a copy that is no
+    backup, too: it is not changed, but what is still readable in it is told.
+    """
+    return [
+        path
+        for path in (sorted(folder.iterdir()) if folder.is_dir() else ())
+        if path.name.startswith((_PART, TRIAL))
+        or (path.is_file() and path.match("retainer*.db"))
+        or (path / DATABASE).is_file()
+    ]
 
 
 def _rewrite_backup(path: Path, change: Callable[[sqlite3.Connection], None], now: datetime) -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from retainer.app.folder import read_json, write_json
-from retainer.app.operations.backups import DATABASE, Backup, verify
+from retainer.app.operations.backups import DATABASE, TRIAL, Backup, verify
 from retainer.app.operations.check import check_pages, check_view
 from retainer.core.errors import RetainerError
 from retainer.core.protocols import Migration
@@ -71,7 +71,7 @@ def run_drill(backup: Backup, schema: Sequence[Migration], *, now: datetime) -> 
 
 
 def _restore_and_check(backup: Backup, schema: Sequence[Migration]) -> tuple[list[str], int]:
-    with tempfile.TemporaryDirectory(prefix=".drill-", dir=backup.path.parent) as folder:
+    with tempfile.TemporaryDirectory(prefix=TRIAL, dir=backup.path.parent) as folder:
         copy = Path(folder) / DATABASE
         shutil.copyfile(backup.database, copy)
         copy.chmod(0o600)
