@@ -11,10 +11,12 @@ from pathlib import Path
 import structlog
 
 from retainer.core.errors import RetainerError
+from retainer.runtime.wal import write_ahead
 
 _LOG = structlog.get_logger(__name__)
 
 VERSION = 1
+_WAIT_S = 10.0
 SCHEMA = """
 CREATE TABLE message (
     id INTEGER PRIMARY KEY,
@@ -84,7 +86,7 @@ def _open(path: Path | None) -> sqlite3.Connection:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
     db = sqlite3.connect(
-        ":memory:" if path is None else str(path), isolation_level=None, check_same_thread=False, timeout=10.0
+        ":memory:" if path is None else str(path), isolation_level=None, check_same_thread=False, timeout=_WAIT_S
     )
     try:
         _prepare(db, path)
@@ -96,7 +98,7 @@ def _open(path: Path | None) -> sqlite3.Connection:
 
 def _prepare(db: sqlite3.Connection, path: Path | None) -> None:
     db.row_factory = sqlite3.Row
-    db.execute("PRAGMA journal_mode=WAL")
+    write_ahead(db, _WAIT_S)
     db.execute("PRAGMA synchronous=NORMAL")
     db.execute("PRAGMA secure_delete=ON")
     db.execute("PRAGMA cache_size=-1000")

@@ -72,6 +72,14 @@ def code_of(effect_digest: str) -> str:
     return effect_digest[:CODE_LENGTH].upper()
 
 
+def is_code(given: object, effect_digest: str) -> bool:
+    """Whether ``given`` is that code, as a person types it."""
+    if not isinstance(given, str):
+        return False
+    typed = given.strip().upper().encode("utf-8", "replace")
+    return hmac.compare_digest(typed, code_of(effect_digest).encode())
+
+
 def find(view: View, approval_id: str) -> Approval | None:
     """The approval with this id, or ``None``."""
     row = view.one("SELECT * FROM approval WHERE id = ?", (approval_id.strip().lower(),))
@@ -309,9 +317,7 @@ class Approvals:
         what = "the four characters on the card" if level == "code" else "the six digits of your authenticator app"
         if not given:
             return _said(row, "wrong_code", f"This one needs more than a tap: type YES and {what}. Nothing was done.")
-        if level == "code" and hmac.compare_digest(
-            given.upper().encode("utf-8", "replace"), code_of(row["digest"]).encode()
-        ):
+        if level == "code" and is_code(given, row["digest"]):
             return None
         if level == "totp":
             most = self._limits.wrong_authenticator_codes

@@ -19,7 +19,7 @@ from retainer.core.errors import InvalidInputError
 from retainer.core.protocols import Tx
 from retainer.core.values import digest
 from retainer.safety import audit, totp
-from retainer.safety.approvals import code_of
+from retainer.safety.approvals import code_of, is_code
 from retainer.safety.identity import Principal, covers, identify, rank
 from retainer.safety.limits import Limits, over
 from retainer.safety.table import plain_args
@@ -130,7 +130,7 @@ def _typed(tx: Tx, level: str, bound: str, code: str, totp_secret: str | None, n
     if level == "tap":
         return True
     if level == "code":
-        return hmac.compare_digest(code.strip().upper().encode("utf-8", "replace"), code_of(bound).encode())
+        return is_code(code, bound)
     return totp_secret is not None and totp.spend(tx, totp_secret, code, now)
 
 

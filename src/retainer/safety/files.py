@@ -76,9 +76,8 @@ def _open_at(name: str, flags: int, folder: int, given: str) -> int:
 
 
 def _parts(given: str) -> tuple[str, ...]:
-    if not isinstance(given, str) or not writable(given):
-        raise RefusedError("That is not the name of a file here.")
-    if not given or "\\" in given or any(ord(ch) < 32 or ord(ch) == 127 for ch in given):
+    named = isinstance(given, str) and given and writable(given)
+    if not named or "\\" in given or any(ord(ch) < 32 or ord(ch) == 127 for ch in given):
         raise RefusedError("That is not the name of a file here.")
     path = PurePosixPath(given)
     if path.is_absolute() or given.startswith("~") or (len(given) > 1 and given[1] == ":"):

@@ -8,7 +8,6 @@ ask. The decision itself is :func:`retainer.safety.policy.check`, the same as in
 
 from __future__ import annotations
 
-import hmac
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -22,6 +21,7 @@ from retainer.core.errors import InvalidInputError, RefusedError
 from retainer.core.labels import OWNER, Label, Trust
 from retainer.core.values import Json
 from retainer.safety import policy
+from retainer.safety.approvals import code_of, is_code
 from retainer.safety.counts import Counts
 from retainer.safety.facts import account_of, is_live
 from retainer.safety.identity import Principal
@@ -30,7 +30,6 @@ from retainer.safety.outgoing import clean_output, urls_in
 from retainer.safety.table import Tool, plain_args, plain_value, read_label, records
 from retainer.safety.words import Words
 
-CODE_LENGTH = 4
 _QUESTIONS = frozenset({"q", "query", "url"})
 """What the argument of a question is called; any other name could itself carry something out."""
 
@@ -191,7 +190,7 @@ class GuardedTurn:
             return level == "tap"
         if over(self._wrong, self._limits.wrong_codes):
             return False
-        right = _is_code(code, effect)
+        right = is_code(code, effect.digest)
         self._wrong += not right
         return right
 
@@ -203,7 +202,7 @@ class GuardedTurn:
         line = self._line(tool)
         if line is None:
             raise InvalidInputError(f"There is no tool {tool} in the table.")
-        return self._effect(tool, line, args).digest[:CODE_LENGTH].upper()
+        return code_of(self._effect(tool, line, args).digest)
 
     # --- after a call -----------------------------------------------------------------------------------------------
     def record(self, tool: str, args: Mapping[str, Any], result: Any, label: Label | str | None = None) -> Label:
@@ -224,8 +223,8 @@ class GuardedTurn:
     def _record(self, tool: str, args: Mapping[str, Any], result: Any, given: Label) -> Label:
         line, clean = self._line(tool) or Tool(EffectClass.FETCH), not self._tainted
         label = line.result_label.join(given)
-        if label.trust is Trust.UNTRUSTED and tool not in self.sources:
-            self.sources.append(tool)
+        if label.trust is Trust.UNTRUSTED and str(tool) not in self.sources:
+            self.sources.append(str(tool))
         self.label = self.label.join(label)
         with suppress(InvalidInputError):
             asked = urls_in(str(plain_value(args, loose=True)))  # a tool that says what it was asked returns nothing
@@ -421,11 +420,3 @@ def _same(one: Json, other: Json) -> bool:
 
 def _is_handle(value: Json) -> bool:
     return isinstance(value, str | int) and not isinstance(value, bool)
-
-
-def _is_code(given: object, effect: Effect) -> bool:
-    if not isinstance(given, str):
-        return False
-    return hmac.compare_digest(
-        given.strip().upper().encode("utf-8", "replace"), effect.digest[:CODE_LENGTH].upper().encode()
-    )

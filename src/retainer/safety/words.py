@@ -97,9 +97,8 @@ class Words:
             return False
         before = r"(?<![\w@])" if wanted[0].isalnum() else ""
         after = r"(?![\w@])" if wanted[-1].isalnum() else ""
-        if (
-            "@" in wanted or "://" in wanted
-        ):  # an address goes on behind a dot, too: bob@example.co is not bob@example.co.uk
+        if "@" in wanted or "://" in wanted:
+            # An address goes on behind a dot, too: bob@example.co is not bob@example.co.uk.
             before, after = before + r"(?<![\w][.+-])", after + r"(?![.+-]\w)"
         return re.search(before + re.escape(wanted) + after, self.text) is not None
 

@@ -72,7 +72,7 @@ def notice_lost_records(folder: DataFolder, store: BaseStore, clock: Clock) -> l
     with store.view() as view:
         have = how_far(view)
         known = read_safe_mode(view) is not None
-    gone = [f"{name} {have[name] + 1} to {noted[name]}" for name in have if _number(noted, name) > have[name]]
+    gone = _beyond(noted, have)
     if not gone:
         return []
     now = clock.now()
@@ -107,7 +107,7 @@ def notice_older_records(folder: DataFolder, store: BaseStore, clock: Clock) -> 
     def unit(tx: Tx) -> list[str]:
         elsewhere = moved(tx)
         have = _numbers(tx)
-        gone = [f"{name} {have[name] + 1} to {noted[name]}" for name in have if _number(noted, name) > have[name]]
+        gone = _beyond(noted, have)
         reasons = ["they were put back from a dump"] if elsewhere else []
         reasons += [f"{words} are missing" for words in gone]
         if not reasons or read_safe_mode(tx) is not None:
@@ -138,6 +138,11 @@ def _numbers(view: View) -> dict[str, int]:
     return {name: int((view.one(_FAR[name]) or {"n": 0})["n"] or 0) for name in ("events", "effects")}
 
 
+def _beyond(noted: Mapping[str, Any], have: Mapping[str, int]) -> list[str]:
+    """What was noted and is not there, in words."""
+    return [f"{name} {have[name] + 1} to {noted[name]}" for name in have if _number(noted, name) > have[name]]
+
+
 def _number(noted: Mapping[str, Any], name: str) -> int:
     found = noted.get(name)
     return found if isinstance(found, int) else 0
@@ -161,7 +166,8 @@ def with_advice(settings: Settings, error: DamagedError) -> DamagedError:
         missing = f"{lost.events} later events, the last of {lost.newest}, will be missing."
     else:
         missing = "No event has arrived since."
+    aside = " The damaged file is kept aside." if _size(folder.database) else ""
     return DamagedError(
         f"{error.message} Nothing is traded and nothing is sent.",
-        hint=f"retainer restore {newest.name}{drilled}. {missing} The damaged file is kept aside.",
+        hint=f"retainer restore {newest.name}{drilled}. {missing}{aside}",
     )
