@@ -817,7 +817,35 @@ def _line(kind: str) -> tuple[Any, Label]:
         ("mail bob@strasse.de", "bob@straße.de", False),
         ("mail bob@strasse.de", "bob\uff20straße.de", False),
         ("see https://straße.de/", "https://strasse.de/", False),
-        ("meet in the Straße", "strasse", True),
+        ("meet in the Straße", "straße", True),
+        ("meet in the Straße", "strasse", False),
+        ("tell \uff22ob", "bob", False),
+        ("tell Bob", "\uff22ob", False),
+        ("tell Zoe\u0301", "zo\u00e9", True),
+        ("text 555-0100", "555-0100", True),
+        ("text 555-0100.", "555-0100", True),
+        ("text 555-0100", "555", False),
+        ("text 555-0100", "0100", False),
+        ("text 555-0100", 555, False),
+        ("text 555-0100", 100, False),
+        ("text +1 555.0100, now", "555", False),
+        ("on 2024-05-19", 2024, False),
+        ("at 10:30", 30, False),
+        ("pay 50/50", 50, False),
+        ("pay 10k", 10, False),
+        ("pay 10k", 10_000, True),
+        ("pay 2.5k.", 2500, True),
+        ("pay 10 thousand", 10, False),
+        ("pay 10 thousand", 10_000, True),
+        ("pay two million", 2, False),
+        ("pay two million", 2_000_000, True),
+        ("pay 10k-20k", 10, False),
+        ("pay 10m", 10, False),
+        ("pay 10m", 10_000_000, False),
+        ("pay $10.", 10, True),
+        ("pay 10$, please", 10, True),
+        ("the 3rd of 5 at 7pm", [3, 5, 7], True),
+        ("add 99999999999999999999999999999998", 10**32, False),
         ("99999999999999999999 weeks, at 10:00 on 2024-05-19", "2024-05-19 11:00", False),
         ("12345678 day at 10:00", "2024-05-19 10:00", False),
         ("for 2 days at 00:00", "0001-01-01 00:00", False),
@@ -826,6 +854,15 @@ def _line(kind: str) -> tuple[Any, Label]:
 )
 def test_what_counts_as_the_owners_words(text: str, value: object, held: bool) -> None:
     assert Words(text, today=NOW.date()).hold(value) is held
+
+
+@pytest.mark.parametrize("text", ["tell bob.smith", "tell bob-smith", "tell uncle-bob", "tell j.bob", "see bob+spam"])
+def test_part_of_a_longer_name_is_no_receiver_that_the_owner_named(text: str) -> None:
+    words = Words(text)
+    assert words.hold("bob")
+    assert not words.hold("bob", strict=True)
+    assert Words("tell bob, not alice.").hold("bob", strict=True)
+    assert Words("tell alice. Then bob.").hold("bob", strict=True)
 
 
 def test_a_number_too_long_to_write_is_in_no_words() -> None:

@@ -40,25 +40,28 @@ _ISO_DATE = re.compile(r"\b(\d{4})-(\d{2})-(\d{2})")
 _CLOCK = re.compile(r"\b(\d{1,2})(?::(\d{2}))?\s*(am|pm)\b|\b(\d{1,2}):(\d{2})\b")
 _LENGTH = re.compile(r"\b(\d+(?:\.\d+)?|[a-z]+)[\s-]+(hour|hr|minute|min|day|week)s?\b")
 _UNITS = {"hour": 60, "hr": 60, "minute": 1, "min": 1, "day": 1440, "week": 10_080}
-_NUMBER = re.compile(r"(?<![\w.])[-+]?(?:\d{1,3}(?:,\d{3})+(?!,?\d)|\d+)(?:\.\d+)?")
-"""A comma belongs to a number only before each three digits: 1,250 is one number, 1,5 are two."""
+_NUMBER = re.compile(
+    r"(?<![\w.])(?<!\d[-:/])([-+]?(?:\d{1,3}(?:,\d{3})+(?!,?\d)|\d++)(?:\.\d++)?)"
+    r"(?:(k|m|mn|bn)\b|\s(hundred|thousand|million|billion)\b)?+(?![-:/.]\d)"
+)
+"""A comma belongs to a number only before each three digits: 1,250 is one number, 1,5 are two. What goes on behind a
+dash, a colon, a slash or a second dot is no number but a date, a time or the number of a phone."""
+_POWERS = {"k": "E3", "mn": "E6", "bn": "E9", "hundred": "E2", "thousand": "E3", "million": "E6", "billion": "E9"}
+"""What a word behind a number makes of it. 10m is no number: it may be millions, minutes or metres."""
 _VALUE_DATE = re.compile(r"(\d{4}-\d{2}-\d{2})(?:[T ](\d{2}:\d{2})(?::00(?:\.0+)?)?(?:Z|\+00:00)?)?")
 
 
+_QUOTES = str.maketrans("\u2018\u2019\u201c\u201d", "''\"\"")
+
+
 def plain(text: str) -> str:
-    """``text`` for comparing: one case, one kind of quote and space."""
+    """``text`` for comparing: one case, one composition of letters, one kind of quote and space.
+
+    Letters that only look alike or sound alike stay apart: stra\u00dfe.de is another place than strasse.de.
+    """
     if text.isascii():
         return " ".join(text.lower().split())
-    return " ".join(" ".join(map(_folded, text.split())).split())
-
-
-def _folded(word: str) -> str:
-    """One case and one spelling, except for addresses: stra\u00dfe.de is another place than strasse.de."""
-    alike = unicodedata.normalize("NFKC", word)
-    if "@" in alike or "://" in alike:
-        return unicodedata.normalize("NFC", word.lower())
-    folded = alike.casefold()
-    return folded.replace("\u2019", "'").replace("\u2018", "'").replace("\u201c", '"').replace("\u201d", '"')
+    return " ".join(unicodedata.normalize("NFC", text.lower()).translate(_QUOTES).split())
 
 
 class Words:
@@ -71,14 +74,15 @@ class Words:
     def hold(self, value: object, *, strict: bool = False) -> bool:
         """Whether every part of ``value`` is in the words, the names within it too.
 
-        Empty values, yes and no say nothing and always are; where ``strict``, they never are.
+        Empty values, yes and no say nothing and always are; where ``strict``, as for a receiver, they never are, and
+        no part of a longer name is one.
         """
         if value is None or isinstance(value, bool) or value in ("", [], {}, ()):
             return not strict
         if isinstance(value, int | float | Decimal):
             return self._number(value)
         if isinstance(value, str):
-            return self._literal(value) or self._moment(value) or self._numeral(value)
+            return self._literal(value, whole=strict) or self._moment(value) or self._numeral(value)
         if isinstance(value, Mapping):
             return all(self.hold(name, strict=True) and self.hold(each, strict=strict) for name, each in value.items())
         if isinstance(value, Sequence | set | frozenset):
@@ -91,21 +95,31 @@ class Words:
         return any(len(word) >= 4 and folded.startswith(word) for word in re.findall(r"[\w-]+", self.text))
 
     # --- texts and numbers ------------------------------------------------------------------------------------------
-    def _literal(self, value: str) -> bool:
+    def _literal(self, value: str, *, whole: bool = False) -> bool:
+        """Whether ``value`` stands there, from where a word begins to where one ends. ``whole``: bob is not in bob.smith."""
         wanted = plain(value)
         if not wanted or wanted not in self.text:
             return False
         before = r"(?<![\w@])" if wanted[0].isalnum() else ""
         after = r"(?![\w@])" if wanted[-1].isalnum() else ""
-        if "@" in wanted or "://" in wanted:
-            # An address goes on behind a dot, too: bob@example.co is not bob@example.co.uk.
-            before, after = before + r"(?<![\w][.+-])", after + r"(?![.+-]\w)"
+        address = "@" in wanted or "://" in wanted
+        if whole or address:  # which goes on behind a dot, too: bob@example.co is not bob@example.co.uk
+            before, after = before + r"(?<!\w[.+-])", after + r"(?![.+-]\w)"
+        if not address:  # a number goes on behind any of these: 555 is not 555-0100
+            before += r"(?<!\d[-.,:/])" if wanted[0].isdigit() else ""
+            after += r"(?![-.,:/]\d)" if wanted[-1].isdigit() else ""
         return re.search(before + re.escape(wanted) + after, self.text) is not None
 
     @cached_property
     def _numbers(self) -> frozenset[Decimal]:
-        found = {Decimal(match.replace(",", "")) for match in _NUMBER.findall(self.text)}
-        return frozenset(found | {Decimal(_COUNTS[word]) for word in self.text.split() if word in _COUNTS})
+        found = {
+            Decimal(digits.replace(",", "") + _POWERS.get(short or word, ""))
+            for digits, short, word in _NUMBER.findall(self.text)
+            if short != "m"
+        }
+        words = self.text.split()
+        counts = ((_COUNTS[word], then) for word, then in zip(words, [*words[1:], ""], strict=True) if word in _COUNTS)
+        return frozenset(found | {Decimal(f"{count}{_POWERS.get(then, '')}") for count, then in counts})
 
     def _number(self, value: float | Decimal) -> bool:
         try:
