@@ -356,6 +356,25 @@ def test_backups_from_a_clock_that_was_ahead_do_not_displace_the_one_just_made(s
     assert prune(backup_folder(settings), chosen, made) == []
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"ok": "no"},
+        {"ok": False},
+        {"problems": "none"},
+        {"backup": "20261101\x1b[2J"},
+        {"seconds": "soon"},
+        {"at": None},
+    ],
+)
+def test_a_record_of_a_drill_that_somebody_wrote_over_says_nothing(tmp_path: Path, change: dict[str, Any]) -> None:
+    said = {"backup": "20261101", "at": NOW.isoformat(), "ok": True, "problems": [], "events": 3, "seconds": 1}
+    (tmp_path / "drill.json").write_text(json.dumps(said))
+    assert last_drill(tmp_path) is not None
+    (tmp_path / "drill.json").write_text(json.dumps(said | change))
+    assert last_drill(tmp_path) is None
+
+
 @pytest.fixture
 def noon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Commands by hand are given at ``NOW``."""

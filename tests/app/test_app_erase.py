@@ -378,6 +378,22 @@ async def test_a_disk_of_backups_keeps_what_is_not_ours_and_a_copy_on_it_is_name
     assert not killed.exists()
 
 
+async def test_copies_of_upgrades_are_rewritten_where_backups_go_to_another_disk(tmp_path: Path) -> None:
+    settings = load_settings(
+        data=tmp_path / "data", model="none", telegram={"enabled": False}, backup={"folder": str(tmp_path / "disk")}
+    )
+    async with Service(settings, clock=ManualClock(START), feeds=()) as service:
+        await say(service, f"remember that {SECRET}")
+        made = await asyncio.to_thread(backups.make, settings, why="manual", now=START)
+    copy = settings.data / "backups" / "retainer-20261101T000000Z-before-safety-004.db"
+    copy.parent.mkdir(exist_ok=True)
+    shutil.copyfile(made.database, copy)
+    receipt = erasing.erase(settings, Wish(texts=(SECRET,)))
+    assert receipt.left == ()
+    assert set(receipt.backups) == {made.name, copy.name}
+    assert not holding(tmp_path, WORD)
+
+
 async def test_a_backup_whose_rewriting_was_killed_is_rewritten_and_not_lost(tmp_path: Path) -> None:
     settings, clock = settings_in(tmp_path), ManualClock(START)
     async with Service(settings, clock=clock, feeds=()) as service:

@@ -95,7 +95,8 @@ def erase(settings: Settings, wish: Wish, *, clock: Clock | None = None) -> Rece
             compact(folder.database)
         sources |= found.sources
         change = _in_backup(wish, now, sources)
-        reached = backups.rewrite(kept, change, now=now) if kept.is_dir() else []
+        places = dict.fromkeys((kept, folder.backups))  # an upgrade's copies are always in the second
+        reached = [name for place in places for name in backups.rewrite(place, change, now=now)]
         reached += rewrite_replaced(folder, change, now=now)
         turns += _forget(folder.memory, wish, sources)
         needles = _needles(words, wish)

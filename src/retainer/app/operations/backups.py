@@ -374,8 +374,10 @@ def rewrite(folder: Path, change: Callable[[sqlite3.Connection], None], *, now: 
     (damaged, or of a schema that ``change`` does not fit) is removed: what was erased must not survive. Whatever else
     is in ``folder``, which may be a whole disk, is left alone.
     """
-    reached = []
-    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+    reached: list[str] = []
+    if not folder.is_dir():
+        return reached
+    for path in sorted(folder.iterdir()):
         if path.name.startswith((_PART, TRIAL)):
             shutil.rmtree(path, ignore_errors=True)
         elif path.is_file() and path.match("retainer*.db"):

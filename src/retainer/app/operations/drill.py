@@ -6,7 +6,6 @@ and checks pages, audit chains against the manifest's anchors, row counts, and e
 
 from __future__ import annotations
 
-import json
 import shutil
 import sqlite3
 import tempfile
@@ -17,7 +16,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-from retainer.app.folder import read_json, write_json
+from pydantic import TypeAdapter, ValidationError
+
+from retainer.app.folder import write_json
 from retainer.app.operations.backups import DATABASE, TRIAL, Backup, verify
 from retainer.app.operations.check import check_pages, check_view
 from retainer.core.errors import RetainerError
@@ -46,6 +47,9 @@ class Drill:
         if self.ok:
             return f"{self.backup} was restored and checked in {self.seconds:.1f} s, up to event {self.events}"
         return f"{self.backup} does not restore: {self.problems[0]}"
+
+
+_WRITTEN: Final = TypeAdapter(Drill)
 
 
 def run_drill(backup: Backup, schema: Sequence[Migration], *, now: datetime) -> Drill:
@@ -93,9 +97,10 @@ def _restore_and_check(backup: Backup, schema: Sequence[Migration]) -> tuple[lis
 
 
 def last_drill(folder: Path) -> Drill | None:
-    """How the last drill went; ``None`` if there was none."""
-    said = read_json(folder / RESULT)
+    """How the last drill went; ``None`` if there was none, or what is written says nothing that can be shown."""
     try:
-        return Drill(**{**said, "problems": tuple(said["problems"])}) if said else None
-    except (KeyError, TypeError, json.JSONDecodeError):
+        drill = _WRITTEN.validate_json((folder / RESULT).read_bytes(), strict=True)
+    except (OSError, ValidationError):
         return None
+    told = [drill.backup, drill.at, *drill.problems]
+    return drill if (drill.ok or drill.problems) and all(each.isprintable() for each in told) else None
