@@ -96,7 +96,7 @@ class Words:
 
     # --- texts and numbers ------------------------------------------------------------------------------------------
     def _literal(self, value: str, *, whole: bool = False) -> bool:
-        """Whether ``value`` stands there, from where a word begins to where one ends. ``whole``: bob is not in bob.smith."""
+        """Whether ``value`` stands there, between ends of words. ``whole``: bob is not in bob.smith."""
         wanted = plain(value)
         if not wanted or wanted not in self.text:
             return False
