@@ -365,6 +365,23 @@ class TestRecheck:
         store.write_now(lambda tx: revoke(tx, now, channel="telegram", stable_id="42"))
         assert guard.recheck(store.view(), effect, now).decision is Decision.DENY
 
+    def test_a_yes_of_one_telephone_is_not_that_of_another(
+        self, store: SqliteStore, guard: SafetyGuard, phone: Principal, order: Order, put: Put, now: datetime
+    ) -> None:
+        """The owner has two on one channel, and the one that said yes is stolen."""
+        store.write_now(lambda tx: add_device(tx, "telegram", "43", "trade", now, person_id=phone.person_id))
+        effect = self.approved(store, guard, phone, put(order()), now)
+        assert guard.recheck(store.view(), effect, now).decision is Decision.ALLOW
+        store.write_now(lambda tx: revoke(tx, now, channel="telegram", stable_id="42"))
+        assert guard.recheck(store.view(), effect, now).decision is Decision.DENY
+
+    def test_a_yes_of_an_earlier_version_counts_by_its_channel(
+        self, store: SqliteStore, guard: SafetyGuard, phone: Principal, order: Order, put: Put, now: datetime
+    ) -> None:
+        effect = self.approved(store, guard, phone, put(order()), now)
+        store.write_now(lambda tx: tx.execute("UPDATE approval SET answered_from = NULL"))
+        assert guard.recheck(store.view(), effect, now).decision is Decision.ALLOW
+
     def test_taps_that_together_exceed_the_day_are_not_enough(
         self, store: SqliteStore, owner: Principal, phone: Principal, order: Order, put: Put, now: datetime
     ) -> None:

@@ -65,6 +65,8 @@ class Approval:
     answered_at: datetime | None
     answered_on: str | None
     """Channel of the device that answered."""
+    answered_from: str | None
+    """Its stable id there; ``None`` in rows of earlier versions."""
 
 
 def code_of(effect_digest: str) -> str:
@@ -128,6 +130,7 @@ def _approval(row: Row) -> Approval:
         answered_by=row["answered_by"],
         answered_at=None if answered is None else from_epoch(answered),
         answered_on=row["answered_on"],
+        answered_from=row["answered_from"],
     )
 
 
@@ -289,12 +292,13 @@ class Approvals:
 
     def _close(self, tx: Tx, row: Row, state: str, who: Principal | None, now: datetime) -> bool:
         won = tx.execute(
-            "UPDATE approval SET state = ?, answered_by = ?, answered_on = ?, answered_at = ? "
+            "UPDATE approval SET state = ?, answered_by = ?, answered_on = ?, answered_from = ?, answered_at = ? "
             "WHERE id = ? AND state = 'pending'",
             (
                 state,
                 None if who is None else who.person_id,
                 None if who is None else who.channel,
+                None if who is None else who.stable_id,
                 to_epoch(now),
                 row["id"],
             ),

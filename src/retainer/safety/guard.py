@@ -156,7 +156,8 @@ class SafetyGuard:
 def _gave(device: Device, approval: Approval) -> bool:
     """Whether a yes can have come from this device: it dies with the one that gave it."""
     then = approval.answered_at is not None and device.paired_at <= to_epoch(approval.answered_at)
-    return then and device.channel == approval.answered_on and covers(device.scope, approval.scope)
+    same = device.channel == approval.answered_on and approval.answered_from in {None, device.stable_id}
+    return then and same and covers(device.scope, approval.scope)
 
 
 def _deny(reason: str) -> Verdict:

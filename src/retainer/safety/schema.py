@@ -152,9 +152,22 @@ CREATE TABLE model_told (
 )
 """
 
+_FOURTH = """
+ALTER TABLE pairing ADD COLUMN issuer_channel TEXT;
+ALTER TABLE pairing ADD COLUMN issuer_id TEXT;
+ALTER TABLE approval ADD COLUMN answered_from TEXT;
+UPDATE identity SET channel = LOWER(channel) WHERE channel <> LOWER(channel) AND NOT EXISTS (
+    SELECT 1 FROM identity AS other
+    WHERE LOWER(other.channel) = LOWER(identity.channel) AND other.stable_id = identity.stable_id
+    AND other.channel <> identity.channel
+)
+"""
+"""A channel has one spelling from here on; of a device paired under several, the row in small letters counts."""
+
 MIGRATIONS: tuple[Migration, ...] = (
     Migration("safety/001", _FIRST),
     Migration("safety/002", _SECOND),
     Migration("safety/003", _THIRD),
+    Migration("safety/004", _FOURTH),
 )
 """Forward steps of this room, never edited once released."""
