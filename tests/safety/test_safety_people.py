@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,12 +19,14 @@ from retainer.core.events import NewEvent
 from retainer.core.protocols import Tx
 from retainer.runtime import effects
 from retainer.runtime.inbox import insert_event
+from retainer.runtime.schema import MIGRATIONS as RUNTIME
 from retainer.runtime.sqlite import SqliteStore
 from retainer.safety import audit, people
 from retainer.safety.approvals import Approvals, find
 from retainer.safety.local import LocalStore
 from retainer.safety.pairing import LOCK, normal
 from retainer.safety.people import NEW_PERSON, Principal
+from retainer.safety.schema import MIGRATIONS as SAFETY
 
 
 @pytest.fixture
@@ -68,10 +71,76 @@ class TestThreat1Strangers:
             ("telegram", "42 "),
             ("sms", "42"),
             ("telegram", "4"),
-            ("Telegram", "42"),
+            ("telegram", "42\0"),
+            ("telegram", "\ud800"),
+            ("telegram\ud800", "42"),
         ]:
             assert people.identify(view, channel, stable_id) is None
         assert people.identify(view, "telegram", "42") is not None
+
+    def test_a_channel_is_one_however_it_is_spelled(self, local: LocalStore, host: Principal, now: datetime) -> None:
+        """Or a device could be there twice, with two scopes, and a revoked one be let in again."""
+        assert redeem(local, issue(local, now, "Telegram"), now, channel="TELEGRAM") == "paired"
+        local.write_now(
+            lambda tx: people.add_device(tx, "telegraM", "42", "propose", now, person_id="owner", address="telegram:1")
+        )
+        (phone,) = [device for device in people.devices(local.view()) if device.channel != "terminal"]
+        assert (phone.channel, phone.scope) == ("telegram", "propose")
+        view = local.view()
+        assert people.identify(view, "Telegram", "42") == people.identify(view, "telegram", "42")
+        assert people.has_devices(view, "Telegram")
+        lesser = people.principal_at(view, "owner", None, "Telegram")
+        assert lesser is not None
+        assert lesser.stable_id == "42"
+        local.write_now(lambda tx: people.touch(tx, "Telegram", "42", now))
+        assert {d.last_seen for d in people.devices(view)} == {None, now.timestamp()}
+        assert local.write_now(lambda tx: people.shrink(tx, "Telegram", "42", "chat", now)).channel == "telegram"
+        issue(local, now)
+        assert people.open_codes(view, "Telegram", now) == 1
+        local.write_now(lambda tx: people.drop(tx, "Telegram", "7", now))
+        assert people.counts(view, now) == {"telegram": 1}
+        assert local.write_now(lambda tx: people.revoke(tx, now, channel="Telegram", stable_id="42")) == 1
+        assert people.identify(view, "telegram", "42") is None
+
+    def test_devices_of_earlier_versions_keep_their_pairing(self, tmp_path: Path, now: datetime) -> None:
+        earlier = SqliteStore.open(tmp_path / "retainer.db", (*RUNTIME, *SAFETY[:3]))
+
+        def pair(tx: Tx) -> None:
+            people.ensure_local_owner(tx, now)
+            for channel, name in (("Irc", "ann"), ("Telegram", "42"), ("TELEGRAM", "42"), ("telegram", "42")):
+                tx.execute(
+                    "INSERT INTO identity (channel, stable_id, person_id, address, scope, paired_at) "
+                    "VALUES (?, ?, 'owner', ?, ?, 0)",
+                    (channel, name, f"{channel}:{name}", "chat" if channel == "telegram" else "admin"),
+                )
+
+        earlier.write_now(pair)
+        earlier.close()
+        store = SqliteStore.open(tmp_path / "retainer.db", (*RUNTIME, *SAFETY))
+        found = [people.identify(store.view(), *each) for each in (("irc", "ann"), ("Telegram", "42"))]
+        assert [None if each is None else (each.channel, each.scope) for each in found] == [
+            ("irc", "admin"),
+            ("telegram", "chat"),
+        ]
+        assert store.write_now(lambda tx: people.revoke(tx, now, channel="telegram", stable_id="42")) == 3
+        store.close()
+
+    def test_ids_that_no_database_can_hold_pair_nothing(
+        self, local: LocalStore, host: Principal, now: datetime
+    ) -> None:
+        code = issue(local, now)
+        for channel, stable_id in (("telegram", "\ud800"), ("telegram", "4\0"), ("\ud800", "42")):
+            assert redeem(local, code, now, stable_id, channel) == "wrong"
+            with pytest.raises(InvalidInputError):
+                local.write_now(partial(people.add_device, channel=channel, stable_id=stable_id, scope="chat", now=now))
+        for channel in ("\ud800", "a\0", ""):
+            with pytest.raises(InvalidInputError, match="not the name of a channel"):
+                issue(local, now, channel)
+        with pytest.raises(InvalidInputError, match="half characters"):
+            local.write_now(lambda tx: people.add_device(tx, "telegram", "43", "chat", now, name="\ud800"))
+        with pytest.raises(InvalidInputError, match="half characters"):
+            local.write_now(lambda tx: people.issue_code(tx, "telegram", "chat", now, person_id="\ud800"))
+        assert local.write_now(lambda tx: people.drop(tx, "telegram", "\ud800", now)).first
 
     def test_dropped_messages_leave_a_count_and_no_id(self, local: LocalStore, now: datetime) -> None:
         first = local.write_now(lambda tx: people.drop(tx, "telegram", "987654", now))
@@ -177,6 +246,37 @@ class TestPairing:
         later = now + LOCK + timedelta(seconds=1)
         assert redeem(local, issue(local, later), later) == "paired"
 
+    def test_a_paired_device_guesses_no_longer_than_a_stranger(
+        self, local: LocalStore, host: Principal, now: datetime
+    ) -> None:
+        """It could raise its own scope with a code that was opened for another."""
+        redeem(local, issue(local, now, scope="chat"), now)
+        code = issue(local, now, scope="admin")
+
+        def say(text: str, when: datetime = now) -> tuple[str, str]:
+            said = local.write_now(lambda tx: people.redeem(tx, "telegram", "42", text, "Ann", when))
+            return said.result, said.text
+
+        paired = ("already", "This device is already paired.")
+        locked = ("locked", "Too many wrong codes: none is looked at for an hour.")
+        for _ in range(30):
+            assert say("hello there, how are you?") == paired, "plain talk is not a try"
+        assert [say("ZZZZZZZ0") for _ in range(5)] == [paired] * 4 + [locked]
+        assert say(code) == locked
+        assert say("hello there, how are you?") == paired
+        later = now + LOCK + timedelta(seconds=1)
+        assert say(issue(local, later, scope="admin"), later)[0] == "paired"
+
+    def test_guesses_of_paired_devices_end_an_open_code_too(
+        self, local: LocalStore, host: Principal, now: datetime
+    ) -> None:
+        for n in range(20):
+            local.write_now(partial(people.add_device, channel="telegram", stable_id=str(n), scope="chat", now=now))
+        code = issue(local, now)
+        for n in range(20):
+            assert redeem(local, "ZZZZZZZ0", now, str(n)) == "already"
+        assert redeem(local, code, now, "1000") == "wrong"
+
     def test_many_senders_together_end_an_open_code(self, local: LocalStore, host: Principal, now: datetime) -> None:
         code = issue(local, now)
         for n in range(20):
@@ -212,6 +312,60 @@ class TestPairing:
             with pytest.raises(RefusedError, match="cannot hand out"):
                 local.write_now(partial(people.issue_code, channel="telegram", scope=scope, now=now, by=mine))
         local.write_now(lambda tx: people.issue_code(tx, "telegram", "propose", now, by=mine))
+
+    def handed_out(self, local: LocalStore, now: datetime, scope: str = "chat") -> str:
+        """A code by the owner's phone, which has scope trade."""
+        redeem(local, issue(local, now), now)
+        phone = people.identify(local.view(), "telegram", "42")
+        return local.write_now(lambda tx: people.issue_code(tx, "telegram", scope, now, by=phone))
+
+    def test_a_code_ends_with_the_device_that_handed_it_out(
+        self, local: LocalStore, host: Principal, now: datetime
+    ) -> None:
+        code = self.handed_out(local, now)
+        local.write_now(lambda tx: people.revoke(tx, now, channel="telegram", stable_id="42"))
+        assert people.open_codes(local.view(), "telegram", now) == 0
+        local.write_now(lambda tx: people.add_device(tx, "telegram", "42", "admin", now, person_id="owner"))
+        assert redeem(local, code, now, "43") == "wrong", "also when that is paired again"
+
+    def test_a_code_ends_when_its_device_goes_to_somebody_else(
+        self, local: LocalStore, host: Principal, now: datetime
+    ) -> None:
+        code = self.handed_out(local, now)
+        local.write_now(lambda tx: people.add_device(tx, "telegram", "42", "admin", now, name="Kim"))
+        assert redeem(local, code, now, "43") == "wrong"
+
+    def test_a_code_ends_with_the_person_whose_device_it_would_make(
+        self, local: LocalStore, host: Principal, now: datetime
+    ) -> None:
+        ann = local.write_now(lambda tx: people.add_device(tx, "telegram", "7", "chat", now, name="Ann")).person_id
+        code = local.write_now(lambda tx: people.issue_code(tx, "telegram", "chat", now, person_id=ann))
+        local.write_now(lambda tx: people.revoke(tx, now, person_id=ann))
+        assert redeem(local, code, now, "8") == "wrong"
+
+    @pytest.mark.parametrize(("lowered", "result"), [("trade", "paired"), ("propose", "wrong"), ("chat", "wrong")])
+    def test_a_code_ends_when_its_device_no_longer_has_more_than_it_gives(
+        self, local: LocalStore, host: Principal, now: datetime, lowered: str, result: str
+    ) -> None:
+        code = self.handed_out(local, now, "propose")
+        local.write_now(lambda tx: people.shrink(tx, "telegram", "42", lowered, now))
+        assert people.open_codes(local.view(), "telegram", now) == (result == "paired")
+        assert redeem(local, code, now, "43") == result
+
+    def test_an_edited_row_does_not_keep_a_code_alive(self, local: LocalStore, host: Principal, now: datetime) -> None:
+        code = self.handed_out(local, now, "propose")
+        local.write_now(lambda tx: tx.execute("UPDATE identity SET scope = 'propose' WHERE stable_id = '42'"))
+        assert redeem(local, code, now, "43") == "wrong"
+
+    def test_who_is_no_longer_paired_hands_out_nothing(self, local: LocalStore, host: Principal, now: datetime) -> None:
+        redeem(local, issue(local, now), now)
+        kept = people.identify(local.view(), "telegram", "42")
+        local.write_now(lambda tx: people.shrink(tx, "telegram", "42", "propose", now))
+        with pytest.raises(RefusedError, match="with scope propose cannot hand out propose"):
+            local.write_now(lambda tx: people.issue_code(tx, "telegram", "propose", now, by=kept))
+        local.write_now(lambda tx: people.revoke(tx, now, channel="telegram", stable_id="42"))
+        with pytest.raises(RefusedError, match="not paired cannot hand out"):
+            local.write_now(lambda tx: people.issue_code(tx, "telegram", "chat", now, by=kept))
 
     def test_scopes_only_shrink(self, local: LocalStore, host: Principal, now: datetime) -> None:
         redeem(local, issue(local, now), now)

@@ -469,6 +469,15 @@ class TestApprovals:
         store.write_now(lambda tx: plain.add_device(tx, "telegram", "42", "trade", NOW, name="Somebody else"))
         assert not self.spend(store, request), "whoever is paired there next did not give it"
 
+    def test_a_yes_does_not_go_with_its_device_to_somebody_else(self, store: LocalStore, owner: Principal) -> None:
+        phone = store.write_now(
+            lambda tx: plain.add_device(tx, "telegram", "42", "trade", NOW, person_id=owner.person_id)
+        )
+        request = self.ask(store)
+        assert self.answer(store, request, phone) == "approved"
+        store.write_now(lambda tx: plain.add_device(tx, "telegram", "42", "trade", NOW, name="Somebody else"))
+        assert not self.spend(store, request)
+
     def test_the_code_is_typed_from_the_card(self, store: LocalStore, owner: Principal) -> None:
         request = self.ask(store, "code")
         assert self.answer(store, request, owner) == "wrong_code"

@@ -15,6 +15,7 @@ from typing import Any
 from retainer.core.clock import to_epoch
 from retainer.core.errors import InvalidInputError, NotFoundError, RefusedError
 from retainer.core.protocols import Row, Tx, View
+from retainer.core.values import writable
 from retainer.runtime import effects
 from retainer.safety import audit
 
@@ -71,6 +72,18 @@ def covers(held: str, needed: str) -> bool:
     return held in SCOPES and needed in SCOPES and SCOPES.index(held) >= SCOPES.index(needed)
 
 
+def keepable(*texts: object) -> bool:
+    """Whether these are texts that every database can hold: without NUL and half characters."""
+    return all(isinstance(text, str) and "\0" not in text and writable(text) for text in texts)
+
+
+def channel_name(channel: str) -> str:
+    """The one spelling of a channel's name. Raises :class:`InvalidInputError` for what is no name."""
+    if not channel or not keepable(channel):
+        raise InvalidInputError(f"{channel!r} is not the name of a channel.", hint="Pass one such as 'telegram'.")
+    return channel.casefold()
+
+
 def capped(channel: str, scope: str) -> str:
     """``scope``, lowered to what devices of ``channel`` may have at most."""
     limit = RESTRICTED_CHANNELS.get(channel.casefold())
@@ -92,8 +105,16 @@ def _principal(row: Row) -> Principal:
 
 def identify(view: View, channel: str, stable_id: str) -> Principal | None:
     """Who this device belongs to, or ``None`` for a stranger or a revoked device."""
-    row = view.one(f"{_SELECT} AND i.channel = ? AND i.stable_id = ?", (channel, stable_id))
+    if not keepable(channel, stable_id):
+        return None
+    row = view.one(f"{_SELECT} AND i.channel = ? AND i.stable_id = ?", (channel.casefold(), stable_id))
     return None if row is None else _principal(row)
+
+
+def present(view: View, principal: Principal) -> Principal | None:
+    """The device of ``principal`` as it is paired now: whoever passes one may have kept it for long."""
+    found = identify(view, principal.channel, principal.stable_id)
+    return found if found is not None and found.person_id == principal.person_id else None
 
 
 def devices(view: View, person_id: str | None = None) -> list[Device]:
@@ -117,7 +138,7 @@ def devices(view: View, person_id: str | None = None) -> list[Device]:
 
 def has_devices(view: View, channel: str) -> bool:
     """Whether a device is or ever was paired on ``channel``."""
-    return view.one("SELECT stable_id FROM identity WHERE channel = ? LIMIT 1", (channel,)) is not None
+    return view.one("SELECT stable_id FROM identity WHERE channel = ? LIMIT 1", (channel.casefold(),)) is not None
 
 
 def addresses(view: View, person_id: str | None = None) -> frozenset[str]:
@@ -133,6 +154,7 @@ def principal_at(view: View, person_id: str, address: str | None, channel: str |
     power. ``None``: the person has no device left, or the turn is of one that was revoked.
     """
     channel = channel or (address.partition(":")[0] if address else None)
+    channel = None if channel is None else channel.casefold()
     rows = view.query(f"{_SELECT} AND i.person_id = ?", (person_id,))
     found = [_principal(r) for r in rows if r["address"] == address]
     if not found:
@@ -201,10 +223,13 @@ def add_device(
     """Pair a device. Only a redeemed code or a command on this machine may call it.
 
     ``person_id`` ``None`` makes a new person called ``name``. A device paired before is moved to the new owner and
-    scope. The scope is lowered to what the channel allows.
+    scope, and what it had given before ends. The scope is lowered to what the channel allows.
     """
     if not channel or not stable_id:
         raise InvalidInputError("A device needs a channel and a stable id.", hint="Pass both, e.g. 'telegram', '42'.")
+    if not keepable(stable_id, name, person_id or "", address or ""):
+        raise InvalidInputError("The ids and the name of a device are texts without NUL and half characters.")
+    channel = channel_name(channel)
     rank(scope)
     at = to_epoch(now)
     if person_id is None:
@@ -221,7 +246,9 @@ def add_device(
         "revoked_at = NULL WHERE channel = ? AND stable_id = ?",
         values,
     )
-    if not changed:
+    if changed:
+        _end_given(tx, channel, stable_id, at)
+    else:
         tx.execute(
             "INSERT INTO identity (person_id, address, scope, paired_at, channel, stable_id) VALUES (?, ?, ?, ?, ?, ?)",
             values,
@@ -234,7 +261,10 @@ def add_device(
 
 
 def shrink(tx: Tx, channel: str, stable_id: str, scope: str, now: datetime) -> Principal:
-    """Lower a device's scope. Raises :class:`RefusedError` when that would raise it: pair again for more."""
+    """Lower a device's scope; open codes that it handed out and that give as much end.
+
+    Raises :class:`RefusedError` when that would raise it: pair again for more.
+    """
     held = identify(tx, channel, stable_id)
     if held is None:
         raise NotFoundError(f"No paired device {channel}:{stable_id}.", hint="List them with: retainer people")
@@ -243,15 +273,17 @@ def shrink(tx: Tx, channel: str, stable_id: str, scope: str, now: datetime) -> P
             f"This device has scope {held.scope}; scopes only shrink.",
             hint="Pair it again with a new code from this machine.",
         )
-    tx.execute("UPDATE identity SET scope = ? WHERE channel = ? AND stable_id = ?", (scope, channel, stable_id))
-    audit.append(tx, "safety", "device.scope", f"{channel}:{held.person_id}", {"scope": scope}, now)
-    return Principal(held.person_id, held.name, scope, channel, stable_id)
+    tx.execute("UPDATE identity SET scope = ? WHERE channel = ? AND stable_id = ?", (scope, held.channel, stable_id))
+    _end_codes(tx, held.channel, stable_id, to_epoch(now), giving=scope)
+    audit.append(tx, "safety", "device.scope", f"{held.channel}:{held.person_id}", {"scope": scope}, now)
+    return replace(held, scope=scope)
 
 
 def touch(tx: Tx, channel: str, stable_id: str, now: datetime) -> None:
     """Note that the device was heard from."""
     tx.execute(
-        "UPDATE identity SET last_seen = ? WHERE channel = ? AND stable_id = ?", (to_epoch(now), channel, stable_id)
+        "UPDATE identity SET last_seen = ? WHERE channel = ? AND stable_id = ?",
+        (to_epoch(now), channel.casefold(), stable_id),
     )
 
 
@@ -265,14 +297,15 @@ def revoke(
 ) -> int:
     """Take away one device (``channel`` and ``stable_id``) or all devices of a person; returns how many.
 
-    What they asked for, and what was asked at their addresses, is refused in the same transaction.
+    What they asked for, what was asked at their addresses and what they gave is over in the same transaction.
     """
     if person_id is None and (channel is None or stable_id is None):
         raise InvalidInputError("Say whom to revoke: a person id, or a channel and a stable id.")
     gone = [
         d
         for d in devices(tx, person_id)
-        if (channel is None or d.channel == channel) and (stable_id is None or d.stable_id == stable_id)
+        if (channel is None or d.channel.casefold() == channel.casefold())
+        and (stable_id is None or d.stable_id == stable_id)
     ]
     at = to_epoch(now)
     for device in gone:
@@ -280,15 +313,35 @@ def revoke(
             "UPDATE identity SET revoked_at = ? WHERE channel = ? AND stable_id = ?",
             (at, device.channel, device.stable_id),
         )
-        tx.execute(  # a yes that was given, and not spent yet, does not come back with who is paired there next
-            "UPDATE consent SET state = 'rejected' WHERE state = 'approved' AND answered_on = ? AND answered_by = ?",
-            (device.channel, device.stable_id),
-        )
+        _end_given(tx, device.channel, device.stable_id, at)
         audit.append(tx, "safety", "device.revoked", f"{device.channel}:{device.person_id}", {}, now)
     if person_id is not None and channel is None and stable_id is None:
         tx.execute("UPDATE person SET revoked_at = ? WHERE id = ? AND revoked_at IS NULL", (at, person_id))
+        tx.execute(
+            "UPDATE pairing SET expires_at = ? WHERE person_id = ? AND used_at IS NULL AND expires_at > ?",
+            (at, person_id, at),
+        )
     _drop_approvals(tx, gone, now)
     return len(gone)
+
+
+def _end_given(tx: Tx, channel: str, stable_id: str, at: float) -> None:
+    """End what a device gave and nobody has used yet, so that it does not come back with who is paired there next."""
+    tx.execute(
+        "UPDATE consent SET state = 'rejected' WHERE state = 'approved' AND answered_on = ? AND answered_by = ?",
+        (channel, stable_id),
+    )
+    _end_codes(tx, channel, stable_id, at, giving=SCOPES[0])
+
+
+def _end_codes(tx: Tx, channel: str, stable_id: str, at: float, *, giving: str) -> None:
+    """End the open codes that a device handed out and that give ``giving`` or more."""
+    for scope in SCOPES[rank(giving) :]:
+        tx.execute(
+            "UPDATE pairing SET expires_at = ? WHERE issuer_channel = ? AND issuer_id = ? AND scope = ? "
+            "AND used_at IS NULL AND expires_at > ?",
+            (at, channel, stable_id, scope, at),
+        )
 
 
 def _drop_approvals(tx: Tx, gone: list[Device], now: datetime) -> None:

@@ -18,7 +18,7 @@ from retainer.core.errors import InvalidInputError, NotFoundError, RefusedError
 from retainer.core.protocols import Row, Tx, View
 from retainer.core.values import digest
 from retainer.safety import audit
-from retainer.safety.identity import Principal, identify
+from retainer.safety.identity import Principal, present
 
 CAPS: Final = ("order_cap", "order_cap_share", "daily_cap", "daily_cap_share", "max_loss", "max_loss_share")
 
@@ -176,9 +176,9 @@ def revoke(tx: Tx, mandate_id: str, by: Principal, now: datetime) -> None:
 
 
 def _demand(tx: Tx, by: Principal, scope: str, words: str, hint: str) -> None:
-    """Raise unless the device that ``by`` names is paired now and has ``scope``: whoever passes it may have kept it."""
-    present = identify(tx, by.channel, by.stable_id)
-    if present is None or present.person_id != by.person_id or not present.may(scope):
+    """Raise unless the device that ``by`` names is paired now and has ``scope``."""
+    who = present(tx, by)
+    if who is None or not who.may(scope):
         raise RefusedError(words, hint=hint)
 
 

@@ -1,7 +1,8 @@
 """Pairing: a one-time code shown on this machine turns a stranger's device into a person's.
 
 A code has 8 characters of a 32-letter alphabet, lives 10 minutes, works once and on one channel. It is kept hashed.
-Five wrong tries lock a sender out for an hour; twenty wrong tries by anybody end the open codes of that channel.
+Five wrong tries lock a sender out for an hour, a paired device too; twenty wrong tries by anybody end the open codes
+of that channel. A code that a device handed out ends when that device may no longer do so.
 """
 
 from __future__ import annotations
@@ -14,9 +15,19 @@ from datetime import datetime, timedelta
 
 from retainer.core.clock import to_epoch
 from retainer.core.errors import InvalidInputError, RefusedError
-from retainer.core.protocols import Tx, View
+from retainer.core.protocols import Row, Tx, View
 from retainer.safety import audit
-from retainer.safety.identity import OWNER_ID, Principal, add_device, capped, identify, rank
+from retainer.safety.identity import (
+    OWNER_ID,
+    Principal,
+    add_device,
+    capped,
+    channel_name,
+    identify,
+    keepable,
+    present,
+    rank,
+)
 from retainer.safety.strangers import anonymous
 
 ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
@@ -33,7 +44,10 @@ _MAX_TRACKED = 1000
 
 @dataclass(frozen=True, slots=True)
 class Redeemed:
-    """How a code fared: ``paired``, ``already``, ``wrong`` or ``locked``. ``text`` is empty where silence is due."""
+    """How a code fared: ``paired``, ``already``, ``wrong`` or ``locked``. ``text`` is empty where silence is due.
+
+    ``already``: it paired nothing, and came from a device that is paired.
+    """
 
     result: str
     principal: Principal | None = None
@@ -77,12 +91,15 @@ def issue_code(
     somebody new). ``by``: the device that hands it out, which must hold *more* than ``scope``; ``None`` is this machine
     itself. The scope is lowered to what the channel allows. Earlier open codes of the channel end.
     """
+    channel = channel_name(channel)
+    if not keepable(person_id):
+        raise InvalidInputError("A person's id is a text without NUL and half characters.")
     rank(scope)
     scope = capped(channel, scope)
-    if by is not None and rank(scope) >= rank(by.scope):
-        raise RefusedError(
-            f"A device with scope {by.scope} cannot hand out {scope}.", hint="Pair from this machine instead."
-        )
+    issuer = None if by is None else present(tx, by)
+    if by is not None and (issuer is None or rank(scope) >= rank(issuer.scope)):
+        held = "that is not paired" if issuer is None else f"with scope {issuer.scope}"
+        raise RefusedError(f"A device {held} cannot hand out {scope}.", hint="Pair from this machine instead.")
     given = new_code() if code is None else normal(code)
     if not looks_like_code(given):
         raise InvalidInputError(f"A pairing code has {CODE_LENGTH} characters of {ALPHABET}.")
@@ -91,8 +108,8 @@ def issue_code(
         "UPDATE pairing SET expires_at = ? WHERE channel = ? AND used_at IS NULL AND expires_at > ?", (at, channel, at)
     )
     tx.execute(
-        "INSERT INTO pairing (id, channel, scope, person_id, salt, code_hash, created_at, expires_at, tries) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0)",
+        "INSERT INTO pairing (id, channel, scope, person_id, salt, code_hash, created_at, expires_at, issuer_channel, "
+        "issuer_id, tries) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0)",
         (
             secrets.token_hex(6),
             channel,
@@ -102,6 +119,8 @@ def issue_code(
             _hashed(given, salt),
             at,
             to_epoch(now + CODE_LIFE),
+            None if issuer is None else issuer.channel,
+            None if issuer is None else issuer.stable_id,
         ),
     )
     audit.append(tx, "safety", "pairing.issued", channel, {"scope": scope}, now)
@@ -113,21 +132,28 @@ def redeem(
 ) -> Redeemed:
     """Try ``code`` for the device (``channel``, ``stable_id``); on success it is paired in this transaction.
 
-    A wrong, used, late or foreign code gives ``wrong`` and an empty text: a stranger learns nothing.
+    A wrong, used, late or foreign code gives ``wrong`` and an empty text: a stranger learns nothing. A paired device is
+    told that it is paired; its guesses count like anybody's.
     """
-    at = to_epoch(now)
-    who = anonymous(tx, channel, stable_id)
+    if not keepable(channel, stable_id):
+        return Redeemed("wrong")
+    at, channel = to_epoch(now), channel.casefold()
+    who, held = anonymous(tx, channel, stable_id), identify(tx, channel, stable_id)
+    no = Redeemed("wrong") if held is None else Redeemed("already", held, "This device is already paired.")
+    if held is not None and not looks_like_code(code):
+        return no
     tries, locked_until = _tries(tx, channel, who, at)
     if locked_until > at:
-        return Redeemed("locked")
+        return _locked(held)
     row = _match(tx, channel, code, at) if looks_like_code(code) else None
     if row is None:
-        return _failed(tx, channel, stable_id, who, tries + 1, code, now)
+        locked = looks_like_code(code) and _count(tx, channel, who, tries + 1, at)
+        return _locked(held) if locked else no
     spent = tx.execute(
         "UPDATE pairing SET used_at = ?, used_by = ? WHERE id = ? AND used_at IS NULL", (at, who, row["id"])
     )
     if not spent:
-        return Redeemed("wrong")
+        return no
     tx.execute("DELETE FROM pairing_try WHERE channel = ? AND who = ?", (channel, who))
     principal = add_device(
         tx, channel, stable_id, row["scope"], now, person_id=row["person_id"], name=name, address=address
@@ -139,7 +165,7 @@ def open_codes(view: View, channel: str, now: datetime) -> int:
     """How many codes wait for a device on ``channel``."""
     row = view.one(
         "SELECT COUNT(*) AS n FROM pairing WHERE channel = ? AND used_at IS NULL AND expires_at > ?",
-        (channel, to_epoch(now)),
+        (channel.casefold(), to_epoch(now)),
     )
     return 0 if row is None else int(row["n"])
 
@@ -156,14 +182,26 @@ def _may(scope: str) -> str:
 
 def _match(tx: Tx, channel: str, code: str, at: float) -> dict[str, str] | None:
     rows = tx.query(
-        "SELECT id, scope, person_id, salt, code_hash FROM pairing "
+        "SELECT id, scope, person_id, salt, code_hash, issuer_channel, issuer_id FROM pairing "
         "WHERE channel = ? AND used_at IS NULL AND expires_at > ? AND tries < ?",
         (channel, at, MAX_TRIES_PER_CODE),
     )
     for row in rows:
-        if hmac.compare_digest(_hashed(code, row["salt"]), row["code_hash"]):
+        if hmac.compare_digest(_hashed(code, row["salt"]), row["code_hash"]) and _stands(tx, row):
             return dict(row)
     return None
+
+
+def _stands(view: View, row: Row) -> bool:
+    """Whether the device that handed a code out still holds more than it gives; this machine always does."""
+    if row["issuer_channel"] is None:
+        return True
+    issuer = identify(view, row["issuer_channel"], row["issuer_id"])
+    return issuer is not None and rank(issuer.scope) > rank(row["scope"])
+
+
+def _locked(held: Principal | None) -> Redeemed:
+    return Redeemed("locked", held, "" if held is None else "Too many wrong codes: none is looked at for an hour.")
 
 
 def _tries(tx: Tx, channel: str, who: str, at: float) -> tuple[int, float]:
@@ -172,13 +210,8 @@ def _tries(tx: Tx, channel: str, who: str, at: float) -> tuple[int, float]:
     return (0, 0.0) if row is None else (int(row["tries"]), float(row["locked_until"]))
 
 
-def _failed(tx: Tx, channel: str, stable_id: str, who: str, tries: int, code: str, now: datetime) -> Redeemed:
-    held = identify(tx, channel, stable_id)
-    if held is not None:
-        return Redeemed("already", held, "This device is already paired.")
-    if not looks_like_code(code):
-        return Redeemed("wrong")
-    at = to_epoch(now)
+def _count(tx: Tx, channel: str, who: str, tries: int, at: float) -> bool:
+    """Count a wrong code; whether its sender is locked out now."""
     until = at + LOCK.total_seconds() if tries >= MAX_TRIES else 0.0
     tx.execute(
         "UPDATE pairing SET tries = tries + 1 WHERE channel = ? AND used_at IS NULL AND expires_at > ?", (channel, at)
@@ -194,4 +227,4 @@ def _failed(tx: Tx, channel: str, stable_id: str, who: str, tries: int, code: st
                 "INSERT INTO pairing_try (channel, who, tries, last_at, locked_until) VALUES (?, ?, ?, ?, ?)",
                 (channel, who, tries, at, until),
             )
-    return Redeemed("locked" if until else "wrong")
+    return bool(until)

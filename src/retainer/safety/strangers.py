@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 
 from retainer.core.clock import utc
 from retainer.core.protocols import Tx, View
+from retainer.safety.identity import channel_name
 
 KEEP = timedelta(days=30)
 MAX_TRACKED = 500
@@ -31,11 +32,12 @@ def anonymous(tx: Tx, channel: str, stable_id: str) -> str:
         tx.execute("INSERT INTO safety_salt (name, salt) VALUES ('stranger', ?)", (salt,))
     else:
         salt = row["salt"]
-    return hashlib.sha256(f"{salt}\0{channel}\0{stable_id}".encode()).hexdigest()[:24]
+    return hashlib.sha256(f"{salt}\0{channel}\0{stable_id}".encode("utf-8", "surrogatepass")).hexdigest()[:24]
 
 
 def drop(tx: Tx, channel: str, stable_id: str, now: datetime) -> Dropped:
     """Count a message of somebody who is not paired. Nothing of the message is kept."""
+    channel = channel_name(channel)
     day = utc(now).date().isoformat()
     who = anonymous(tx, channel, stable_id)
     row = tx.one("SELECT count FROM stranger WHERE channel = ? AND day = ? AND who = ?", (channel, day, who))
