@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -18,7 +19,7 @@ from retainer.safety import people
 from retainer.safety.facade import REFUSAL, SafetyProtocols, phone_number
 from retainer.safety.limits import Rate
 from retainer.safety.local import LocalStore
-from retainer.safety.people import identify
+from retainer.safety.people import Principal, identify
 
 
 def test_with_no_argument_nobody_is_authorised() -> None:
@@ -50,6 +51,39 @@ def test_an_authorised_number_is_known_however_it_is_written() -> None:
     for other in ("+15550101", "+1555010", "", "not a number", "+1555010０"):
         assert not safety.authorized_user(other)
         assert safety.block_unauthorized(other) == REFUSAL
+
+
+@pytest.mark.parametrize("nobody", [None, 15550100, b"+15550100", ["+15550100"], "\ud800", "+1555\x000100", object()])
+def test_what_is_no_number_and_no_channel_is_not_authorised(nobody: Any) -> None:
+    safety = SafetyProtocols(["+15550100"])
+    safety.authorize("42", channel="telegram")
+    for number, channel in ((nobody, "phone"), (nobody, "telegram"), ("42", nobody), (nobody, nobody)):
+        assert not safety.authorized_user(number, channel)
+        assert safety.block_unauthorized(number, channel) == REFUSAL
+    assert sum(safety.blocked_today().values()) == 4
+    with pytest.raises(InvalidInputError):
+        safety.authorize(nobody)
+    with pytest.raises(InvalidInputError):
+        safety.authorize("42", channel=nobody)
+
+
+def test_who_has_a_name_that_no_database_can_hold_is_a_stranger() -> None:
+    safety = SafetyProtocols(tools={"clock": ("read",)})
+    for name in ("\ud800", "ow\0ner", Principal("owner", "Owner", "admin", "terminal", "\ud800")):
+        assert safety.begin("What time is it?", name, "terminal").check("clock", {}).decision is Decision.DENY
+    for channel in ("\ud800", "termi\0nal", ""):
+        with pytest.raises(InvalidInputError, match="not the name of a channel"):
+            safety.begin("What time is it?", "owner", channel)
+
+
+def test_a_persons_id_passes_for_a_name_on_no_channel_with_devices_however_it_is_spelled() -> None:
+    safety = SafetyProtocols(tools={"clock": ("read",)})
+    safety.authorize("42", channel="Telegram", person_id="owner")
+    assert safety.authorize("0015550100", channel="Phone").stable_id == "+15550100"
+    for channel in ("telegram", "Telegram"):
+        assert safety.begin("Now?", "owner", channel).check("clock", {}).decision is Decision.DENY
+        assert safety.begin("Now?", "42", channel).check("clock", {}).decision is Decision.ALLOW
+    assert safety.begin("Now?", "owner", "Terminal").check("clock", {}).decision is Decision.ALLOW
 
 
 def test_scopes_channels_and_revocation() -> None:

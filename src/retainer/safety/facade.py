@@ -105,6 +105,7 @@ class SafetyProtocols:
                 raise InvalidInputError(f"The {what} is a text, not a {type(given).__name__}.")
         if not isinstance(principal, str | people.Principal | None):
             raise InvalidInputError(f"The principal is a text or a Principal, not a {type(principal).__name__}.")
+        channel = people.channel_name(channel)
         before = OWNER if label is None else read_label("The message", label)
         now = self._clock.now()
         seen, who = self._changes, self._who(principal, channel)
@@ -166,10 +167,10 @@ class SafetyProtocols:
 
     def _who(self, principal: people.Principal | str | None, channel: str) -> people.Principal | None:
         """The paired person behind ``principal`` as the records have them now."""
-        if principal is None:
-            return None
         if isinstance(principal, people.Principal):
             return people.identify(self._store.view(), principal.channel, principal.stable_id)
+        if principal is None or not people.keepable(principal):
+            return None
         found = self.principal(principal, channel)
         if found is not None:
             return found
@@ -217,7 +218,7 @@ class SafetyProtocols:
         try:
             stable_id = self._stable(phone_number_or_id, channel)
         except InvalidInputError:
-            stable_id = "malformed"
+            stable_id, channel = "malformed", channel if people.keepable(channel) and channel else "malformed"
         self._store.write_now(lambda tx: people.drop(tx, channel, stable_id, now))
         return REFUSAL
 
@@ -281,4 +282,6 @@ class SafetyProtocols:
 
     @staticmethod
     def _stable(number: str, channel: str) -> str:
-        return phone_number(number) if channel in {"phone", "sms"} else number.strip()
+        if not people.keepable(number):
+            raise InvalidInputError("A number or an id is a text without NUL and half characters.")
+        return phone_number(number) if people.channel_name(channel) in {"phone", "sms"} else number.strip()
