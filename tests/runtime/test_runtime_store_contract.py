@@ -38,7 +38,7 @@ from retainer.runtime.schema import MIGRATIONS as RUNTIME
 from retainer.runtime.sqlite import SqliteStore
 from retainer.runtime.store import NewerDatabaseError, StorageError, savepoint
 from retainer.runtime.timers import Timer, cancel_timer, fire_due, pending_timers, set_timer
-from retainer.safety import audit
+from retainer.safety import audit, people
 from retainer.safety.schema import MIGRATIONS as SAFETY
 
 PLAIN = Migration("t/001", "CREATE TABLE t (k INTEGER PRIMARY KEY, v TEXT);\nCREATE INDEX t_v ON t (v);")
@@ -326,6 +326,30 @@ def test_a_closed_store_says_so(store: BaseStore) -> None:
         store.write_now(lambda tx: put(tx, 1))
     with pytest.raises(StorageError, match="closed"):
         store.view().query("SELECT 1")
+
+
+def test_devices_that_were_paired_under_several_spellings_of_a_channel_are_one(open_store: Open) -> None:
+    def pair(tx: Tx) -> None:
+        people.ensure_local_owner(tx, START)
+        for channel, name in (("Irc", "ann"), ("Telegram", "42"), ("TELEGRAM", "42"), ("telegram", "42")):
+            tx.execute(
+                "INSERT INTO identity (channel, stable_id, person_id, address, scope, paired_at) "
+                "VALUES (?, ?, 'owner', ?, ?, 0)",
+                (channel, name, f"{channel}:{name}", "propose" if channel == "telegram" else "admin"),
+            )
+
+    earlier = open_store((*RUNTIME, *SAFETY[:3]))
+    earlier.write_now(pair)
+    earlier.close()
+    store = open_store()
+    found = [people.identify(store.view(), *each) for each in (("irc", "ann"), ("Telegram", "42"))]
+    assert [None if each is None else (each.channel, each.scope) for each in found] == [
+        ("irc", "admin"),
+        ("telegram", "propose"),
+    ]
+    code = store.write_now(lambda tx: people.issue_code(tx, "irc", "chat", START, by=found[1]))
+    assert store.write_now(lambda tx: people.revoke(tx, START, channel="telegram", stable_id="42")) == 3
+    assert store.write_now(lambda tx: people.redeem(tx, "irc", "kim", code, "Kim", START)).result == "wrong"
 
 
 def test_names_of_migrations_are_unique(open_store: Open) -> None:

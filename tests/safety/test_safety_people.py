@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,14 +18,12 @@ from retainer.core.events import NewEvent
 from retainer.core.protocols import Tx
 from retainer.runtime import effects
 from retainer.runtime.inbox import insert_event
-from retainer.runtime.schema import MIGRATIONS as RUNTIME
 from retainer.runtime.sqlite import SqliteStore
 from retainer.safety import audit, people
 from retainer.safety.approvals import Approvals, find
 from retainer.safety.local import LocalStore
 from retainer.safety.pairing import LOCK, normal
 from retainer.safety.people import NEW_PERSON, Principal
-from retainer.safety.schema import MIGRATIONS as SAFETY
 
 
 @pytest.fixture
@@ -101,29 +98,6 @@ class TestThreat1Strangers:
         assert people.counts(view, now) == {"telegram": 1}
         assert local.write_now(lambda tx: people.revoke(tx, now, channel="Telegram", stable_id="42")) == 1
         assert people.identify(view, "telegram", "42") is None
-
-    def test_devices_of_earlier_versions_keep_their_pairing(self, tmp_path: Path, now: datetime) -> None:
-        earlier = SqliteStore.open(tmp_path / "retainer.db", (*RUNTIME, *SAFETY[:3]))
-
-        def pair(tx: Tx) -> None:
-            people.ensure_local_owner(tx, now)
-            for channel, name in (("Irc", "ann"), ("Telegram", "42"), ("TELEGRAM", "42"), ("telegram", "42")):
-                tx.execute(
-                    "INSERT INTO identity (channel, stable_id, person_id, address, scope, paired_at) "
-                    "VALUES (?, ?, 'owner', ?, ?, 0)",
-                    (channel, name, f"{channel}:{name}", "chat" if channel == "telegram" else "admin"),
-                )
-
-        earlier.write_now(pair)
-        earlier.close()
-        store = SqliteStore.open(tmp_path / "retainer.db", (*RUNTIME, *SAFETY))
-        found = [people.identify(store.view(), *each) for each in (("irc", "ann"), ("Telegram", "42"))]
-        assert [None if each is None else (each.channel, each.scope) for each in found] == [
-            ("irc", "admin"),
-            ("telegram", "chat"),
-        ]
-        assert store.write_now(lambda tx: people.revoke(tx, now, channel="telegram", stable_id="42")) == 3
-        store.close()
 
     def test_ids_that_no_database_can_hold_pair_nothing(
         self, local: LocalStore, host: Principal, now: datetime
