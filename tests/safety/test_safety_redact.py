@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import logging
@@ -100,11 +101,68 @@ def test_a_private_key_of_pgp_goes_and_a_certificate_stays() -> None:
         "Bearer " + "aBcDeFgHiJ",
         "basic " + "dXNlcjpwYXNz",
         "basic " + "abcdefghijk=",
+        "sk-ant-api03-" + "aBcDeFgHiJkLmNoP-RsT_uVwX",
+        "sk-proj-" + "aBcDeFgHiJkLmNoP-RsT_uVwX",
+        "github_pat_" + "11ABCDEFG0aBcDeFgHiJkLmNoP",
+        "xapp-" + "1-A0B1C2D3-456-abcdef",
+        "SK" + "a1b2c3d4" * 4,
+        "SK" + "abcdefab" * 4,
+        "AC" + "a1b2c3d4" * 4 + ":" + "fedcba98" * 4,
+        "AC" + "abcdefab" * 4 + "','" + "fedcbafe" * 4,
+        "SG." + "aBcDeFgHiJkLmNoPqRsT" + "." + "aBcDeFgHiJkLmNoPqRsT",
+        "ya29." + "aBcDeFgHiJkLmNoPqRsT",
+        "GOCSPX-" + "aBcDeFgHiJkLmNoPqRsT",
+        "ASIA" + "IOSFODNN7EXAMPLE",
+        "gsk_" + "aBcDeFgHiJkLmNoPqRsT",
+        "xai-" + "aBcDeFgHiJkLmNoPqRsT",
+        "pypi-" + "AgEIcHlwaS5vcmcCJDdmM2U5",
+        "dckr_pat_" + "aBcDeFgHiJkLmNoPqRs-T",
+        "rh-api-" + "7f3e9a51-c0de-4abc-8def-0123456789ab",
+        "AGE-SECRET-KEY-1" + "QPZRY9X8GF2TVDW0S3JN54KHCE6MUA7L",
     ],
 )
 def test_a_token_goes_with_nothing_around_it_that_hints_at_one(token: str) -> None:
     scheme, space, _ = token.rpartition(" ")
     assert Redactor().clean(f"<{token}>") == f"<{scheme}{space}{MARK}>"
+
+
+@pytest.mark.parametrize(
+    ("text", "cleaned"),
+    [
+        ("APCA-API-SECRET-KEY: abcdefgh", "APCA-API-SECRET-KEY: *"),
+        ("X-Api-Key: abcdefgh", "X-Api-Key: *"),
+        ("aws_secret_access_key = abc/def+gh", "aws_secret_access_key = *"),
+        ("https://example.org/?access_key=abcdefgh&x=1", "https://example.org/?access_key=*&x=1"),
+        ("TWILIO_AUTH_TOKEN=abcdefgh", "TWILIO_AUTH_TOKEN=*"),
+        ("PGPASSWORD=hunter2 psql", "PGPASSWORD=* psql"),
+        ("MYSQL_PWD=hunter2; SMTP_PASS=hunter2", "MYSQL_PWD=*; SMTP_PASS=*"),
+        ('password: "two words" and more', 'password: "*" and more'),
+        ("passphrase = 'it is a (long) one; really'", "passphrase = '*'"),
+        ("'password' => 'a b c'", "'password' => '*'"),
+        (r'{"password": "a \" b", "n": 1}', '{"password": "*", "n": 1}'),
+        (r"{\"password\": \"two words\", \"token\": \"abcdefgh\"}", r"{\"password\": \"*\", \"token\": \"*\"}"),
+        ('password: "two words, and cut\nnext', 'password: "*\nnext'),
+        ("Cookie: session=abc; theme=dark\r\nHost: x", "Cookie: *\r\nHost: x"),
+        ('{"cookie": "session=abc; theme=dark"}', '{"cookie": "*"}'),
+        ("Set-Cookie: session=abc; Secure; HttpOnly", "Set-Cookie: *; Secure; HttpOnly"),
+        ("(b'set-cookie', b'session=\"a b\"; Secure')", "(b'set-cookie', b'*; Secure')"),
+        ("curl -H 'Cookie: session=abc' https://example.org", "curl -H 'Cookie: *' https://example.org"),
+        ("Authorization: token abcdefgh", "Authorization: token *"),
+        ("Authorization: ab12cd34", "Authorization: *"),
+        ("Authorization = basic abcdefgh", "Authorization = basic *"),
+        ("(b'authorization', b'Special ab12cd34')", "(b'authorization', b'Special *')"),
+        ("https://hooks.slack.com/services/T00/B00/abcdefghijklmnop and", "https://* and"),
+        ("https://discord.com/api/webhooks/1234567/" + "aBcDeFgHiJ" * 4, "https://*"),
+        (
+            r'{"private_key": "-----BEGIN PRIVATE KEY-----\nMIIE\n-----END PRIVATE KEY-----\n", "x": 1}',
+            r'{"private_key": "*\n", "x": 1}',
+        ),
+    ],
+)
+def test_what_is_named_as_a_secret_goes_and_the_rest_stays(text: str, cleaned: str) -> None:
+    expected = cleaned.replace("*", MARK)
+    assert Redactor().clean(text) == expected
+    assert Redactor().clean(expected) == expected
 
 
 def test_in_a_header_any_credential_goes() -> None:
@@ -144,6 +202,15 @@ def test_a_url_loses_its_password_and_keeps_the_rest(url: str, cleaned: str) -> 
         "The password is on the fridge, and the token of my thanks is a cake.",
         "A whsec_ value starts every web hook secret, an AIza one is for maps, and ghr_ renews.",
         "Ask for the API key, then reload; the secret ingredient is patience.",
+        "Authorization: required by the owner. Cookie: two eggs, and flour. Cookies: none = fine.",
+        "He passed: a first-pass review, a boarding pass: gate 12, a pass-through fee of $1.20.",
+        "PWD=/home/ann/project OLDPWD=/home/ann",
+        "['authorization', 'cookie', 'password', 'token', 'secret', 'api_key']",
+        "The private key of the house, an access key of brass: mine.",
+        "Orders 7f3e9a51c0de4abc8def0123456789ab and 904837e3-3b76-47ec-b432-046db621571b, ref SKU-2026-11-02-000123.",
+        "Account ACBEAR of SKYWORKS, ASIAPACIFICREGIONALXX, SG.Example, ya29.com and xapp-store.",
+        "Call +1 (415) 867-5310 or 0049 30 1234567 at 2026-11-02T15:00:00.000000+00:00 for $1,234,567.89.",
+        "xai-explainable-artificial-intelligence-for-all, pypi-publish-workflow-configuration",
     ],
 )
 def test_ordinary_sentences_stay_as_they_are(text: str) -> None:
@@ -153,12 +220,13 @@ def test_ordinary_sentences_stay_as_they_are(text: str) -> None:
 UNITS = (
     *("a", "-", "1", "@", "a:", "aB", "A ", "4 ", "PK", "sk-", "npm_", "api_", "eyJ-", "AIza-", "://", "://u:", "u:p@"),
     *("token:", "token ", "basic ", "basic\n", "authorization:", "eyJaaaaaaaa.", "-----BEGIN "),
-    "-----BEGIN PRIVATE KEY-----",
+    *('password:"', "password='a b ", 'password:\\"', "cookie:a=", 'cookie:a="b', ";a=", "pwd=", "authorization: a"),
+    *("-----BEGIN PRIVATE KEY-----", "xai-", "SG.a", "AC" + "a" * 32, "https://hooks.slack.com/services/"),
 )
 
 
 @pytest.mark.parametrize("unit", UNITS)
-@pytest.mark.parametrize("before", ["-", "token:", "basic ", "eyJaaaaaaaa.", "://u:", "-----BEGIN "])
+@pytest.mark.parametrize("before", ["-", "token:", "basic ", "eyJaaaaaaaa.", "://u:", "-----BEGIN ", "cookie:"])
 def test_a_long_text_takes_time_in_step_with_its_length(before: str, unit: str) -> None:
     """Whoever sends a message chooses its text: nothing of 100 kB may hold the service up."""
     text = before + unit * (100_000 // len(unit))
@@ -179,6 +247,50 @@ def test_a_known_secret_goes_as_json_writes_it(ensure_ascii: bool) -> None:
     redactor = Redactor([value])
     written = json.dumps({"note": f"it is {value}."}, ensure_ascii=ensure_ascii)
     assert redactor.clean(written) == f'{{"note": "it is {MARK}."}}'
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        "p%c3%a4%20ss%2fw%26%22x%27%3cy%2b",  # small digits
+        "p%C3%A4+ss%2Fw%26%22x%27%3Cy%2B",
+        "p%c3%a4+ss%2fw%26%22x%27%3cy%2b",  # a form
+        "p%C3%A4+ss/w%26%22x%27%3Cy%2B",
+        "p%C3%A4%20ss%2Fw%26%22x'%3Cy%2B",  # encodeURIComponent
+        r"""pä ss\/w&\"x'<y+""",  # JSON of PHP
+        r"""p\u00e4 ss\/w&\"x'<y+""",
+        r"""pä ss/w\u0026\"x'\u003cy+""",  # JSON of Go
+        "pä ss/w&amp;&quot;x&#x27;&lt;y+",
+        "pä ss/w&amp;&#34;x&#39;&lt;y+",
+        "pä ss/w&amp;\"x'&lt;y+",
+        "cMOkIHNzL3cmIngnPHkr",
+    ],
+)
+def test_a_known_secret_goes_however_a_program_spells_it(form: str) -> None:
+    redactor = Redactor([" pä ss/w&\"x'<y+ "])
+    assert redactor.clean(f"<{form}>") == f"<{MARK}>"
+
+
+@pytest.mark.parametrize("value", ["~~~???>>", "~~~???>>>", "~~~???>>>>"])
+def test_a_known_secret_goes_whole_in_base64(value: str) -> None:
+    for encode in (base64.standard_b64encode, base64.urlsafe_b64encode):
+        written = encode(value.encode()).decode()
+        for form in (written, written.rstrip("="), written.replace("/", "\\/")):
+            assert Redactor([value]).clean(f"({form})") == f"({MARK})"
+
+
+def test_a_short_secret_is_not_looked_for_in_base64() -> None:
+    text = f"say {base64.b64encode(b'letmein').decode()}"
+    assert Redactor(["letmein"]).clean(text) == text
+
+
+def test_a_secret_that_no_encoding_can_hold_goes_as_well() -> None:
+    assert Redactor(["half \ud800 of it"]).clean("<half \ud800 of it>") == f"<{MARK}>"
+
+
+def test_secrets_that_begin_alike_go_whole() -> None:
+    redactor = Redactor(["token", "token-of-ann", "token-of-ann-and-bob", "tea-time"])
+    assert redactor.clean("token-of-ann-and-bob, token-of-ann, token, tea-time") == ", ".join([MARK] * 4)
 
 
 def test_a_known_secret_goes_where_json_escapes_have_capital_digits() -> None:
