@@ -231,6 +231,22 @@ class TestPaths:
         with pytest.raises(NotFoundError):
             plain.open_inside(root, "in/none.txt")
 
+    def test_a_folder_that_is_missing_or_none_is_named(self, root: Path) -> None:
+        with pytest.raises(NotFoundError, match="There is no folder"):
+            plain.open_inside(root / "none", "note.txt")
+        (root / "circle").symlink_to(root / "circle")
+        for none in (root / "in" / "note.txt", root / "circle"):
+            with pytest.raises(RefusedError, match=r"The folder .* cannot be used"):
+                plain.open_inside(none, "note.txt", write=True)
+
+    @pytest.mark.parametrize("given", ["in", "pipe", "in/note.txt/more", "in/none/more.txt"])
+    def test_what_is_no_file_is_not_written(self, root: Path, given: str) -> None:
+        before = sorted(root.rglob("*"))
+        with pytest.raises((RefusedError, NotFoundError)) as caught:
+            plain.open_inside(root, given, write=True)
+        assert repr(given) in str(caught.value)
+        assert sorted(root.rglob("*")) == before
+
     def test_no_descriptor_is_left_open(self, root: Path) -> None:
         before = len(os.listdir("/proc/self/fd"))
         for given in ("in/none.txt", "link.txt", "pipe", "up/secret.txt"):
@@ -362,6 +378,87 @@ class TestWebHooks:
         assert not plain.twilio_signed("12345", url.replace("foo=1", "foo=2"), form, signature)
         assert not plain.twilio_signed("54321", url, form, signature)
         assert not plain.twilio_signed("", url, form, base64.b64encode(hmac.new(b"", b"", "sha1").digest()).decode())
+
+    @staticmethod
+    def twilio(text: str) -> str:
+        return base64.b64encode(hmac.new(b"12345", text.encode(), hashlib.sha1).digest()).decode()
+
+    def test_twilio_signs_each_value_of_a_field_once_and_empty_ones_too(self) -> None:
+        url = "https://example.com/hook"
+        signature = self.twilio(f"{url}AEmptyMediaaMediabTo+1")
+        pairs = [("To", "+1"), ("Media", "b"), ("Media", "a"), ("Media", "b"), ("Empty", ""), ("A", "")]
+        assert plain.twilio_signed("12345", url, pairs, signature)
+        parsed = {"To": ["+1"], "Media": ["b", "a", "b"], "Empty": [""], "A": [""]}
+        assert plain.twilio_signed("12345", url, parsed, signature)
+        assert not plain.twilio_signed("12345", url, {**parsed, "Media": ["b"]}, signature)
+
+    @pytest.mark.parametrize(
+        ("bare", "full"),
+        [
+            ("https://example.com/hook?a=1", "https://example.com:443/hook?a=1"),
+            ("http://example.com/", "http://example.com:80/"),
+            ("https://ann:pw@example.com/", "https://ann:pw@example.com:443/"),
+            ("https://[2001:db8::1]/", "https://[2001:db8::1]:443/"),
+        ],
+    )
+    def test_a_port_of_twilios_url_counts_whether_it_is_written_or_not(self, bare: str, full: str) -> None:
+        for given in (bare, full):
+            for written in (bare, full):
+                assert plain.twilio_signed("12345", given, {"A": "b"}, self.twilio(f"{written}Ab"))
+        other = full.replace(":443", ":8443").replace(":80/", ":8080/")
+        assert plain.twilio_signed("12345", other, {"A": "b"}, self.twilio(f"{bare}Ab"))
+        assert not plain.twilio_signed("12345", bare, {"A": "b"}, self.twilio(f"{other}Ab"))
+
+    def test_of_json_twilio_signs_a_digest_in_the_url(self) -> None:
+        body = b'{"a": 1}'
+        url = f"https://example.com/hook?x=1&bodySHA256={hashlib.sha256(body).hexdigest()}"
+        assert plain.twilio_signed("12345", url, body, self.twilio(url))
+        assert not plain.twilio_signed("12345", url, body + b" ", self.twilio(url))
+        assert not plain.twilio_signed("12345", url, body, self.twilio(url + "x"))
+        assert not plain.twilio_signed("12345", url, {}, self.twilio(url)), "nobody looked at the body"
+        for unsigned in ("https://example.com/hook", "https://example.com/?bodySHA256=", "https://x/?bodySHA256=é"):
+            assert not plain.twilio_signed("12345", unsigned, body, self.twilio(unsigned))
+
+    @pytest.mark.parametrize("header", [None, "", "é", "\ud800", "\x00", "=" * 1000, b"bytes", 5])
+    def test_no_header_is_an_error(self, header: Any) -> None:
+        assert not plain.twilio_signed("12345", "https://example.com/", {"A": "b"}, header)
+        assert not plain.meta_signed("app", b"\xff\x00", header)
+        assert not plain.telegram_signed("a-long-token", header)
+        stamp = str(int(NOW.timestamp()))
+        assert not plain.timed_signed("k", b"\xff", stamp, header, NOW)
+        assert not plain.timed_signed("k", b"\xff", header, "00", NOW)
+
+    @pytest.mark.parametrize(
+        "form",
+        [
+            {"A": None},
+            {"A": {"b": 1}},
+            {"A": ["b", 1]},
+            {1: "b"},
+            {"A": "\ud800"},
+            [("A",)],
+            ["Ab1"],
+            None,
+            5,
+            "A=b",
+            [1],
+        ],
+        ids=ascii,
+    )
+    def test_no_body_is_an_error(self, form: Any) -> None:
+        for text in ("", "Ab", "A?"):
+            signature = self.twilio(f"https://example.com/{text}")
+            assert not plain.twilio_signed("12345", "https://example.com/", form, signature)
+
+    @pytest.mark.parametrize(
+        "url", ["", "https://[", "https://example.com:port/", "https://example.com:99999/", "/hook\ud800"]
+    )
+    def test_no_address_is_an_error(self, url: str) -> None:
+        assert not plain.twilio_signed("12345", url, {"A": "b"}, self.twilio("Ab?"))
+
+    @pytest.mark.parametrize("message", [None, 5, {"a": 1}, "half \ud800"], ids=ascii)
+    def test_what_is_no_id_was_never_sent(self, store: LocalStore, message: Any) -> None:
+        assert not store.write_now(lambda tx: plain.first_time(tx, "meta", message, NOW))
 
     def test_meta_signs_the_bytes(self) -> None:
         body = b'{"entry": []}'

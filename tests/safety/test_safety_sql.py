@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import time
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from retainer.core.errors import RefusedError
+from retainer.core.errors import InvalidInputError, NotFoundError, RefusedError
 from retainer.safety import plain
 from retainer.safety.sqlsize import MAX_WORDS, too_many_words
 
@@ -190,3 +193,151 @@ def test_a_pattern_that_is_too_long_is_named(database: Path) -> None:
     for statement, count in (("SELECT 'a' LIKE ?", 1), (many, 11)):
         with pytest.raises(RefusedError, match="pattern too complex"):
             plain.read_sql(database, statement, ["a" * 101] * count)
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        (),
+        (1, 2),
+        ({"a": 1},),
+        ([1],),
+        (Ellipsis,),
+        (2**63,),
+        (-(2**70),),
+        ("half \ud800",),
+        "1",
+        b"1",
+        {"a": 1},
+        {1},
+        1,
+        None,
+    ],
+    ids=ascii,
+)
+def test_values_that_do_not_fit_are_named_as_such(database: Path, params: Any) -> None:
+    with pytest.raises(InvalidInputError, match="values") as caught:
+        plain.read_sql(database, "SELECT text FROM page WHERE id = ?", params)
+    assert "None for each '?'" in caught.value.hint
+
+
+def test_texts_numbers_bytes_and_nothing_are_values(database: Path) -> None:
+    for value in ("a", 2**63 - 1, 0.5, b"\x00", None):
+        assert plain.read_sql(database, "SELECT ? AS x", [value]) == [{"x": value}]
+
+
+@pytest.mark.parametrize("name", ["none.db", "none/data.db", "data.db/more"])
+def test_a_missing_database_is_said_to_be_missing_and_not_begun(database: Path, name: str) -> None:
+    before = sorted(database.parent.rglob("*"))
+    with pytest.raises(NotFoundError, match="There is no database"):
+        plain.read_sql(database.parent / name, "SELECT 1")
+    assert sorted(database.parent.rglob("*")) == before
+
+
+def test_what_is_no_database_is_said_to_be_none(tmp_path: Path) -> None:
+    letter = tmp_path / "letter.txt"
+    letter.write_text("Dear Ann, " * 100)
+    with pytest.raises(InvalidInputError, match=r"letter\.txt' is no database"):
+        plain.read_sql(letter, "SELECT 1")
+    for name in ("half \ud800", "a\x00b"):
+        with pytest.raises(InvalidInputError, match="not the path of a file"):
+            plain.read_sql(tmp_path / name, "SELECT 1")
+    with pytest.raises(RefusedError, match="File name too long"):
+        plain.read_sql(tmp_path / ("x" * 300), "SELECT 1")
+
+
+def test_a_database_that_cannot_be_opened_is_refused(tmp_path: Path) -> None:
+    deep = tmp_path.joinpath(*["x" * 200] * 4)
+    deep.mkdir(parents=True)
+    (deep / "data.db").touch()
+    with pytest.raises(RefusedError, match="cannot be read now"):
+        plain.read_sql(deep / "data.db", "SELECT 1")
+
+
+def test_a_locked_database_is_waited_for_no_longer_than_the_statement_may_take(database: Path) -> None:
+    connection = sqlite3.connect(database, isolation_level=None)
+    connection.execute("BEGIN EXCLUSIVE")
+    began = time.monotonic()
+    with pytest.raises(RefusedError, match="locked"):
+        plain.read_sql(database, "SELECT 1", seconds=0.1)
+    connection.close()
+    assert time.monotonic() - began < 2
+
+
+def test_folders_pipes_and_devices_are_refused_without_waiting(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to(tmp_path / "pipe")
+    for path in (tmp_path, tmp_path / "pipe", tmp_path / "link", Path("/dev/zero")):
+        with pytest.raises(RefusedError, match="not a plain file"):
+            plain.read_sql(path, "SELECT 1")
+
+
+@pytest.mark.parametrize("name", ["a?mode=rwc", "a#b", "a%2e", "a b&c", "ä:;=", "\udcff"], ids=ascii)
+def test_any_name_of_a_file_is_a_name(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    connection = sqlite3.connect(tmp_path / name)
+    connection.executescript("CREATE TABLE page (id INTEGER); INSERT INTO page VALUES (7)")
+    connection.close()
+    for path in (tmp_path / name, Path(name)):
+        assert plain.read_sql(path, "SELECT id FROM page") == [{"id": 7}]
+    assert os.listdir(tmp_path) == [name]
+
+
+@pytest.fixture
+def several() -> Iterator[sqlite3.Connection]:
+    connection = sqlite3.connect(":memory:")
+    connection.executescript(
+        "ATTACH ':memory:' AS other; ATTACH ':memory:' AS 'odd \"name';"
+        "CREATE TABLE notes (id, text); CREATE TABLE both (id); CREATE VIEW seen AS SELECT id FROM notes;"
+        "CREATE TABLE other.notes (id, text); CREATE TABLE other.alone (id); CREATE TEMP TABLE both (id);"
+        "CREATE TEMP VIEW glimpse AS SELECT id FROM other.notes;"
+    )
+    yield connection
+    connection.close()
+
+
+TABLES = {"notes", "both", "seen", "alone", "glimpse"}
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "SELECT id FROM other.notes",
+        "SELECT count(*) FROM other.notes",
+        "SELECT id FROM notes WHERE id IN (SELECT id FROM other.notes)",
+        "SELECT id FROM alone",
+        "SELECT count(*) FROM alone",
+        "SELECT count(*) FROM Alone AS notes",
+        "SELECT id FROM both",
+        "SELECT count(*) FROM both",
+        "SELECT id FROM temp.both",
+        "SELECT count(*) FROM glimpse",
+        "WITH notes AS (SELECT id FROM other.notes) SELECT id FROM notes",
+    ],
+)
+@pytest.mark.parametrize("tables", [TABLES, None])
+def test_a_listed_name_is_a_table_of_the_main_database_only(
+    several: sqlite3.Connection, statement: str, tables: set[str] | None
+) -> None:
+    with pytest.raises(RefusedError, match="is not in the main database"):
+        plain.check_sql(several, statement, tables=tables)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "SELECT text FROM notes",
+        "SELECT count(*) FROM notes",
+        "SELECT count(*) FROM MAIN.Notes",
+        "SELECT id FROM main.both",
+        "SELECT count(*) FROM main.both",
+        "SELECT count(*), max(id) FROM seen",
+        "WITH found AS (SELECT id FROM notes) SELECT count(*) FROM found",
+        "SELECT upper('a')",
+    ],
+)
+def test_the_main_database_is_read_beside_others(several: sqlite3.Connection, statement: str) -> None:
+    several.row_factory = lambda _cursor, row: {"row": row}
+    several.text_factory = bytes
+    plain.check_sql(several, statement, tables=TABLES)
+    assert several.execute("SELECT 'a'").fetchone() == {"row": (b"a",)}, "the connection is as it was"

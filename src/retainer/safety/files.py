@@ -42,7 +42,7 @@ def open_inside(root: Path, given: str, *, write: bool = False) -> BinaryIO:
     Raises like :func:`check_path`, and :class:`~retainer.core.errors.NotFoundError` where nothing is.
     """
     *folders, name = _parts(given)
-    held = os.open(os.path.realpath(root), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    held = _open_root(root)
     try:
         for folder in folders:
             inner = _open_at(folder, os.O_RDONLY | os.O_DIRECTORY, held, given)
@@ -64,6 +64,15 @@ def open_inside(root: Path, given: str, *, write: bool = False) -> BinaryIO:
     except BaseException:
         os.close(fd)
         raise
+
+
+def _open_root(root: Path) -> int:
+    try:
+        return os.open(os.path.realpath(root), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError as error:
+        raise NotFoundError(f"There is no folder {str(root)!r}.") from error
+    except OSError as error:
+        raise RefusedError(f"The folder {str(root)!r} cannot be used: {error.strerror}.") from error
 
 
 def _open_at(name: str, flags: int, folder: int, given: str) -> int:

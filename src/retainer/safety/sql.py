@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
+import stat
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -20,7 +21,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from retainer.core.errors import InvalidInputError, RefusedError
+from retainer.core.errors import InvalidInputError, NotFoundError, RefusedError
 from retainer.core.values import writable
 from retainer.safety.sqlsize import too_many_words
 
@@ -50,6 +51,7 @@ _PLACE = re.compile(r"%([-+ #0!,.*\d]*)")
 """Flags, width and precision of a place of PRINTF and FORMAT."""
 _NUMBER = re.compile(r"\s*[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
 _PATTERNS = {"like": (2, 3), "glob": (2,)}
+_VALUES = "Give one text, number, bytes or None for each '?'."
 _FEW = 10
 """As many LIKE and GLOB run as SQLite has them, which is fast; their patterns are short (:data:`MAX_PATTERN`)."""
 
@@ -65,7 +67,8 @@ class _Notes:
 def check_sql(connection: sqlite3.Connection, sql: str, *, tables: Collection[str] | None = None) -> None:
     """Raise :class:`RefusedError` unless ``sql`` is a single statement that only reads ``tables`` (``None``: any).
 
-    It is compiled, never run. Tables of SQLite itself are never readable.
+    It is compiled, never run. Tables of SQLite itself are never readable, and neither are temporary ones and those of
+    attached databases: a name means a table of the main one.
     """
     with _authorised(connection, tables) as notes:
         _compile(connection, sql, notes)
@@ -83,13 +86,13 @@ def read_sql(
     """Run ``sql`` on a database file opened read-only; at most ``rows`` rows within ``seconds`` of work.
 
     Raises :class:`RefusedError` for anything but one reading statement, and for one that takes too long or answers
-    with more than :data:`MAX_ANSWER`.
+    with more than :data:`MAX_ANSWER`; :class:`InvalidInputError` for ``params`` that do not fit it, and for a file that
+    is no database; :class:`~retainer.core.errors.NotFoundError` where no file is.
     """
-    uri = f"{database.resolve().as_uri()}?mode=ro"
-    with closing(sqlite3.connect(uri, uri=True, isolation_level=None)) as connection:
+    if isinstance(params, str | bytes | bytearray) or not isinstance(params, Sequence):
+        raise InvalidInputError("The values of a statement come as a list.", hint=_VALUES)
+    with closing(_open(database, seconds)) as connection:
         connection.row_factory = sqlite3.Row
-        connection.execute("PRAGMA query_only = ON")
-        connection.execute("PRAGMA trusted_schema = OFF")
         connection.setlimit(sqlite3.SQLITE_LIMIT_COLUMN, MAX_COLUMNS)
         _limit(connection)
         deadline = time.monotonic() + seconds
@@ -105,9 +108,38 @@ def read_sql(
                     if size > MAX_ANSWER:
                         raise RefusedError("That answer is too large.", hint="Ask for less at once.")
                     found.append(dict(row))
+            except (sqlite3.ProgrammingError, sqlite3.InterfaceError, OverflowError, UnicodeEncodeError) as error:
+                raise InvalidInputError(f"The values do not fit the statement: {error}.", hint=_VALUES) from error
             except sqlite3.Error as error:
                 raise _why(error, notes.refused, late=time.monotonic() > deadline) from error
             return found
+
+
+def _open(database: Path, seconds: float) -> sqlite3.Connection:
+    """Read-only; a lock is waited for ``seconds`` at most, and what is no plain file (a pipe would wait) not at all."""
+    try:
+        mode = database.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise NotFoundError(f"There is no database {str(database)!r}.", hint="Check its path.") from error
+    except OSError as error:
+        raise RefusedError(f"{str(database)!r} cannot be used: {error.strerror}.", hint="Check its path.") from error
+    except ValueError as error:
+        raise InvalidInputError(f"{str(database)!r} is not the path of a file.", hint="Check its path.") from error
+    if not stat.S_ISREG(mode):
+        raise RefusedError(f"{str(database)!r} is not a plain file.", hint="Name the file of a database.")
+    connection: sqlite3.Connection | None = None
+    try:
+        uri = f"{database.absolute().as_uri()}?mode=ro"
+        connection = sqlite3.connect(uri, timeout=seconds, uri=True, isolation_level=None)
+        for setting in ("query_only = ON", "trusted_schema = OFF", "schema_version"):  # the last reads the file
+            connection.execute(f"PRAGMA {setting}").fetchone()
+    except sqlite3.Error as error:
+        if connection is not None:
+            connection.close()
+        if isinstance(error, sqlite3.OperationalError):  # locked, not permitted
+            raise RefusedError(f"{str(database)!r} cannot be read now: {error}.", hint="Is it in use?") from error
+        raise InvalidInputError(f"{str(database)!r} is no database: {error}.", hint="Name another file.") from error
+    return connection
 
 
 def _limit(connection: sqlite3.Connection) -> None:
@@ -172,7 +204,7 @@ def _number(value: Any) -> int:
 @contextmanager
 def _authorised(connection: sqlite3.Connection, tables: Collection[str] | None) -> Iterator[_Notes]:
     notes = _Notes()
-    connection.set_authorizer(_authorizer(tables, notes))
+    connection.set_authorizer(_authorizer(tables, _outside(connection), notes))
     try:
         yield notes
     finally:
@@ -180,18 +212,21 @@ def _authorised(connection: sqlite3.Connection, tables: Collection[str] | None) 
 
 
 def _authorizer(
-    tables: Collection[str] | None, notes: _Notes
+    tables: Collection[str] | None, outside: Collection[str], notes: _Notes
 ) -> Callable[[int, str | None, str | None, str | None, str | None], int]:
     known = None if tables is None else {name.casefold() for name in tables}
 
-    def decide(action: int, first: str | None, second: str | None, _database: str | None, _source: str | None) -> int:
+    def decide(action: int, first: str | None, second: str | None, database: str | None, _source: str | None) -> int:
         if action in {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_RECURSIVE}:
             return sqlite3.SQLITE_OK
         name = (first or "").casefold()
         if action == sqlite3.SQLITE_READ:
-            if not name or (not name.startswith(("sqlite_", "pragma_")) and (known is None or name in known)):
+            if (database or "main").casefold() != "main" or (database is None and name in outside):
+                notes.refused.append(f"the table {first} is not in the main database")
+            elif not name or (not name.startswith(("sqlite_", "pragma_")) and (known is None or name in known)):
                 return sqlite3.SQLITE_OK
-            notes.refused.append(f"the table {first} may not be read")
+            else:
+                notes.refused.append(f"the table {first} may not be read")
         elif action == sqlite3.SQLITE_FUNCTION:
             function = (second or "").casefold()
             notes.uses[function] += 1
@@ -203,6 +238,24 @@ def _authorizer(
         return sqlite3.SQLITE_DENY
 
     return decide
+
+
+def _outside(connection: sqlite3.Connection) -> frozenset[str]:
+    """Tables that a bare name finds outside the main database: where only rows are counted, SQLite does not say."""
+    names: dict[str, set[str]] = {}
+    factory, connection.text_factory = connection.text_factory, partial(str, encoding="utf-8", errors="replace")
+    try:
+        cursor = connection.cursor()
+        cursor.row_factory = None
+        schemas = [name for (name,) in cursor.execute("SELECT name FROM pragma_database_list")]
+        for schema in schemas if schemas != ["main"] else ():
+            quoted = schema.replace('"', '""')
+            found = cursor.execute(f'SELECT name FROM "{quoted}".sqlite_master')  # noqa: S608 - a quoted name
+            names[schema] = {name.casefold() for (name,) in found}
+    finally:
+        connection.text_factory = factory
+    temporary, main = names.pop("temp", set()), names.pop("main", set())
+    return frozenset(temporary.union(*names.values()) - (main - temporary))
 
 
 def _compile(connection: sqlite3.Connection, sql: str, notes: _Notes) -> None:

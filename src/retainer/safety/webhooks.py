@@ -1,7 +1,7 @@
 """Web hooks: was it really sent by the provider, just now, and for the first time?
 
 Signatures follow the providers' own pages: Twilio's ``X-Twilio-Signature`` (HMAC-SHA1 over URL and sorted form
-fields), Meta's ``X-Hub-Signature-256`` (HMAC-SHA256 over the raw body), Telegram's
+fields; of JSON the URL holds a digest), Meta's ``X-Hub-Signature-256`` (HMAC-SHA256 over the raw body), Telegram's
 ``X-Telegram-Bot-Api-Secret-Token`` (the secret itself). All comparisons take constant time. No provider signs a time
 that binds its request, so :func:`first_time` remembers message ids in the database.
 """
@@ -11,26 +11,69 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
+from urllib.parse import parse_qs, urlsplit
 
 from retainer.core.clock import to_epoch
 from retainer.core.protocols import Tx
+from retainer.core.values import writable
 
 WINDOW = timedelta(minutes=5)
 """How old, or how far ahead, a stated sending time may be."""
 KEEP = timedelta(days=400)
 """How long ids are remembered: longer than any provider retries."""
+_DIGEST = "bodySHA256"
 
 
 def twilio_signed(
-    auth_token: str, url: str, form: Mapping[str, str] | Iterable[tuple[str, str]], signature: str | None
+    auth_token: str,
+    url: str,
+    form: Mapping[str, str | Sequence[str]] | Iterable[tuple[str, str]] | bytes,
+    signature: str | None,
 ) -> bool:
-    """Whether Twilio signed this request. ``url`` is the whole address the hook was registered with."""
-    fields = form.items() if isinstance(form, Mapping) else form
-    text = url + "".join(f"{name}{value}" for name, value in sorted(set(fields)))
-    expected = base64.b64encode(hmac.new(auth_token.encode(), text.encode(), hashlib.sha1).digest())
-    return _same(auth_token, expected, signature)
+    """Whether Twilio signed this request. ``url`` is the whole address the hook was registered with.
+
+    ``form`` holds the fields of a form, empty ones too, or is the body of any other request (JSON) as it arrived: of
+    that, Twilio puts a digest into the URL. A port counts whether it is written or not, as in Twilio's own libraries.
+    """
+    try:
+        spellings = _ports(url)
+        digests = parse_qs(urlsplit(url).query).get(_DIGEST, [])
+        fields = [] if isinstance(form, bytes) else sorted(set(_fields(form)))
+    except (TypeError, ValueError):
+        return False
+    if isinstance(form, bytes):
+        stated = digests[0].casefold().encode(errors="replace") if digests else b""
+        if not hmac.compare_digest(hashlib.sha256(form).hexdigest().encode(), stated):
+            return False
+    elif digests and not fields:
+        return False  # there is a body, and nobody looked at it
+    rest = "".join(f"{name}{value}" for name, value in fields)
+    return any(_same(auth_token, _twilio(auth_token, spelling + rest), signature) for spelling in spellings)
+
+
+def _twilio(auth_token: str, text: str) -> bytes:
+    return base64.b64encode(hmac.new(auth_token.encode(), text.encode(errors="surrogatepass"), hashlib.sha1).digest())
+
+
+def _ports(url: str) -> tuple[str, ...]:
+    """``url`` as it is, and with its port left out or put in."""
+    parts = urlsplit(url)
+    if not parts.hostname:
+        return (url,)
+    place = parts.netloc
+    port = f":{parts.port or {'http': 80}.get(parts.scheme, 443)}"
+    bare = place if parts.port is None else place[: place.rindex(":")]
+    return (url, *(url.replace(f"//{place}", f"//{other}", 1) for other in (bare, bare + port)))
+
+
+def _fields(form: Mapping[str, str | Sequence[str]] | Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    for name, given in form.items() if isinstance(form, Mapping) else form:
+        values = [given] if isinstance(given, str) else given
+        if not (isinstance(name, str) and isinstance(values, Sequence) and all(isinstance(v, str) for v in values)):
+            raise TypeError
+        yield from ((name, value) for value in values)
 
 
 def meta_signed(app_secret: str, body: bytes, signature: str | None) -> bool:
@@ -46,7 +89,7 @@ def telegram_signed(secret_token: str, header: str | None) -> bool:
 
 def timed_signed(secret: str, body: bytes, timestamp: str | None, signature: str | None, now: datetime) -> bool:
     """HMAC-SHA256 in hex over ``timestamp.body``, for hooks of one's own; stale and future times are refused."""
-    if not (timestamp and timestamp.isascii() and timestamp.isdigit() and len(timestamp) <= 12):
+    if not (isinstance(timestamp, str) and timestamp.isascii() and timestamp.isdigit() and len(timestamp) <= 12):
         return False
     if abs(to_epoch(now) - int(timestamp)) > WINDOW.total_seconds():
         return False
@@ -59,7 +102,9 @@ def first_time(tx: Tx, source: str, message_id: str, now: datetime, *, sent_at: 
 
     Remembers it in the transaction of ``tx``: of two requests at once only one is the first.
     """
-    if not message_id or (sent_at is not None and abs(now - sent_at) > WINDOW):
+    if not (isinstance(message_id, str) and message_id and writable(message_id)):
+        return False
+    if sent_at is not None and abs(now - sent_at) > WINDOW:
         return False
     tx.execute("DELETE FROM webhook_seen WHERE at < ?", (to_epoch(now - KEEP),))
     fresh = tx.execute(
