@@ -456,7 +456,7 @@ class TestWebHooks:
     def test_no_address_is_an_error(self, url: str) -> None:
         assert not plain.twilio_signed("12345", url, {"A": "b"}, self.twilio("Ab?"))
 
-    @pytest.mark.parametrize("message", [None, 5, {"a": 1}, "half \ud800"], ids=ascii)
+    @pytest.mark.parametrize("message", [None, 5, {"a": 1}, "half \ud800", "a\0b"], ids=ascii)
     def test_what_is_no_id_was_never_sent(self, store: LocalStore, message: Any) -> None:
         assert not store.write_now(lambda tx: plain.first_time(tx, "meta", message, NOW))
 

@@ -17,7 +17,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from retainer.core.clock import to_epoch
 from retainer.core.protocols import Tx
-from retainer.core.values import writable
+from retainer.safety.identity import keepable
 
 WINDOW = timedelta(minutes=5)
 """How old, or how far ahead, a stated sending time may be."""
@@ -102,7 +102,7 @@ def first_time(tx: Tx, source: str, message_id: str, now: datetime, *, sent_at: 
 
     Remembers it in the transaction of ``tx``: of two requests at once only one is the first.
     """
-    if not (isinstance(message_id, str) and message_id and writable(message_id)):
+    if not (message_id and keepable(message_id)):
         return False
     if sent_at is not None and abs(now - sent_at) > WINDOW:
         return False
