@@ -262,6 +262,7 @@ def test_a_known_secret_goes_as_json_writes_it(ensure_ascii: bool) -> None:
         r"""pä ss/w\u0026\"x'\u003cy+""",  # JSON of Go
         "pä ss/w&amp;&quot;x&#x27;&lt;y+",
         "pä ss/w&amp;&#34;x&#39;&lt;y+",
+        "pä ss/w&amp;&quot;x&#039;&lt;y+",
         "pä ss/w&amp;\"x'&lt;y+",
         "cMOkIHNzL3cmIngnPHkr",
     ],

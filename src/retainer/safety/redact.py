@@ -116,6 +116,12 @@ _WORTH_LOOKING = re.compile(
 
 The first class alone lets the engine run over other letters, several times faster than trying alternatives at each.
 """
+_HTML_QUOTES = (
+    ('"', "'"),
+    ("&#34;", "&#39;"),
+    *(("&quot;", each) for each in ("'", "&#x27;", "&#39;", "&#039;", "&apos;")),
+)
+"""The two quotes in HTML and XML, by who writes them."""
 _SHORT = 64
 _REMEMBERED = 4096
 """Short texts that were found harmless: log lines and records are made of the same few thousand words."""
@@ -144,6 +150,8 @@ class Redactor:
             raise InvalidInputError(f"A secret must have at least {MIN_LENGTH} characters.", hint="Use a longer one.")
         forms = _spellings(value) | _spellings(value.strip())
         with self._lock:
+            if forms <= self._values:
+                return
             self._values |= forms
             self._exact = _any_of(self._values)
             self._harmless = set()
@@ -206,7 +214,7 @@ def _spellings(value: str) -> set[str]:
     for quoting, safe in product((quote, quote_plus), ("/", "", "!'()*")):  # the last as JavaScript has it
         quoted = quoting(data, safe)
         found |= {quoted, re.sub("%[0-9A-F]{2}", lambda match: match.group().lower(), quoted)}
-    for double, single in product(('"', "&quot;", "&#34;"), ("'", "&#x27;", "&#39;", "&apos;")):
+    for double, single in _HTML_QUOTES:
         found.add(html.escape(value, quote=False).replace('"', double).replace("'", single))
     if len(value) >= _BASE64_LENGTH:
         for encoded in (b64encode(data).decode(), urlsafe_b64encode(data).decode()):
