@@ -273,6 +273,73 @@ class TestTaintedTurn:
         guard.record("contacts", {"name": "ann"}, [{"email": "ann@example.org"}])
         assert said(guard, "send", call) == "allow"
 
+    @pytest.mark.parametrize(
+        "others", [[], [{"email": "bob@example.org"}], [{"email": "eve@evil.example"}, {"email": "x@evil.example"}]]
+    )
+    def test_a_lookup_that_answers_otherwise_the_next_time_has_found_nobody(
+        self, guard: SafetyProtocols, others: list[Any]
+    ) -> None:
+        begun(guard, "find ann and write hello")
+        guard.plan(
+            [("contacts", {"name": "ann"}), ("contacts", {"name": "ann"}), ("send", {"to": "?", "text": "hello"})]
+        )
+        ann = {"email": "ann@example.org"}
+        for found in (others, [ann], "an error", [], {"error": 5}, [ann]):
+            guard.record("contacts", {"name": "ann"}, found)
+        guard.record("read_mail", {}, "")
+        assert said(guard, "send", {"to": "bob@example.org", "text": "hello"}) == "ask code"
+        assert said(guard, "send", {"to": ["ann@example.org"], "text": "hello"}) == ("ask code" if others else "allow")
+
+    @pytest.mark.parametrize(
+        ("to", "expected"),
+        [
+            (["ann@example.org", "bob@example.org"], "allow"),
+            (["bob@example.org"], "ask code"),
+            ("ann@example.org", "ask code"),
+            (["ann@example.org"], "ask code"),
+            (["ann@example.org", "carl@example.org"], "ask code"),
+            (["ann@example.org", "bob@example.org", "carl@example.org"], "ask code"),
+            (["ann@example.org", ["bob@example.org"]], "ask code"),
+        ],
+    )
+    def test_no_word_of_the_owners_is_added_to_what_was_looked_up(
+        self, guard: SafetyProtocols, to: Any, expected: str
+    ) -> None:
+        begun(guard, "find ann, write hello to her and bob@example.org, not to carl@example.org")
+        guard.plan([("contacts", {"name": "ann"}), ("send", {"to": ["?", "bob@example.org"], "text": "hello"})])
+        guard.record("contacts", {"name": "ann"}, [{"email": "ann@example.org"}])
+        guard.record("read_mail", {}, "")
+        assert said(guard, "send", {"to": to, "text": "hello"}) == expected
+
+    @pytest.mark.parametrize("first", ["ann@example.org", "?"])
+    @pytest.mark.parametrize("looked", [["ann", "bob"], ["bob"]])
+    def test_what_was_looked_up_for_one_call_is_not_put_into_another(
+        self, guard: SafetyProtocols, first: str, looked: list[str]
+    ) -> None:
+        begun(guard, "find ann and bob; write 'I resign' to ann, 'lunch?' to bob and 'all' to both")
+        lookups = [("contacts", {"name": name}) for name in ("ann", "bob")]
+        both = ("send", {"to": ["?", "?"], "text": "all"})
+        guard.plan(
+            [*lookups, ("send", {"to": first, "text": "I resign"}), ("send", {"to": "?", "text": "lunch?"}), both]
+        )
+        for name in looked:
+            guard.record("contacts", {"name": name}, [{"email": f"{name}@example.org"}])
+        guard.record("read_mail", {}, "")
+        assert said(guard, "send", {"to": "bob@example.org", "text": "I resign"}) == "ask code"
+        assert said(guard, "send", {"to": ["bob@example.org", "bob@example.org"], "text": "all"}) == "ask code"
+        if "ann" in looked:
+            planned = "allow" if first != "?" else "ask code"
+            assert said(guard, "send", {"to": "ann@example.org", "text": "I resign"}) == planned
+            assert said(guard, "send", {"to": ["bob@example.org", "ann@example.org"], "text": "all"}) == "allow"
+
+    def test_no_handle_of_private_records_leaves_in_a_question(self, guard: SafetyProtocols) -> None:
+        begun(guard, "find ann, and look at https://news.example/ for what is new there")
+        guard.plan([("contacts", {"name": "ann"}), ("web", {"url": "https://news.example/", "q": "news about her"})])
+        guard.record("contacts", {"name": "ann"}, [{"email": "ann@example.org"}])
+        for _ in range(2):
+            assert said(guard, "web", {"url": "https://news.example/", "q": "ann@example.org"}).startswith("ask")
+            guard.record("read_mail", {}, "")
+
     def test_a_yes_is_no_handle(self, guard: SafetyProtocols) -> None:
         begun(guard, "find ann and write hello")
         guard.plan([("contacts", {"name": "ann"}), ("send", {"to": "?", "text": "hello"})])

@@ -42,8 +42,20 @@ class _Planned:
     names: frozenset[str]
     """Of all its arguments, the empty ones included."""
     known: dict[str, Json]
-    later: frozenset[str]
+    later: dict[str, Json]
     spent: bool = False
+
+
+@dataclass(slots=True)
+class _Lookup:
+    """A question for handles in the owner's words."""
+
+    tool: str
+    names: frozenset[str]
+    asked: dict[str, Json]
+    planned: bool
+    found: dict[str, Json] | None
+    """The handles of the one record that it found; ``None``: it found several, or another one each time."""
 
 
 class GuardedTurn:
@@ -83,7 +95,7 @@ class GuardedTurn:
         self._approved: dict[str, datetime] = {}
         """Digests of calls with when their yes is too old."""
         self._wrong = 0
-        self._found: dict[str, set[Json]] = {}
+        self._lookups: list[_Lookup] = []
         self._known: dict[tuple[bool, bool], policy.Facts] = {}
         self._seen: Turn | None = None
         self._calls = 0
@@ -111,7 +123,11 @@ class GuardedTurn:
             known = {key: value for key, value in args.items() if self._words.hold(value, strict=key in line.sinks)}
             if line.effect_class is EffectClass.FETCH and self.label.private and not self._worded(every, line):
                 args, known = every, {}
-            made.append(_Planned(name, frozenset(every), known, frozenset(args.keys() - known.keys())))
+            later = {key: value for key, value in args.items() if key not in known}
+            made.append(_Planned(name, frozenset(every), known, later))
+            finds = line.handles and not later and (known or "*" in line.handles)
+            if finds and self._lookup(name, every, known) is None:
+                self._lookups.append(_Lookup(name, frozenset(every), known, planned=True, found={}))
         self._planned += made
         return [not each.later and each.tool in self._tools for each in made]
 
@@ -338,14 +354,16 @@ class GuardedTurn:
     def _commitment(self, effect: Effect) -> _Planned | None:
         args = {key: value for key, value in effect.args.items() if not _empty(value)}
         spare = effect.args.keys() - args.keys()
+        asks_out = effect.effect_class is EffectClass.FETCH and self.label.private
         for planned in self._planned:
-            if planned.tool != effect.tool or planned.spent:
+            if planned.tool != effect.tool or planned.spent or (planned.later and asks_out):
                 continue
             if not spare <= planned.names.union(self._tools[effect.tool].sinks):
                 continue
-            later = {key: value for key, value in args.items() if key not in planned.known}
-            same = all(key in args and _same(args[key], value) for key, value in planned.known.items())
-            if same and later.keys() == planned.later and all(self._resolved(value) for value in later.values()):
+            if args.keys() != planned.known.keys() | planned.later.keys():
+                continue
+            same = all(_same(args[key], value) for key, value in planned.known.items())
+            if same and all(self._fills(args[key], value) for key, value in planned.later.items()):
                 return planned
         return None
 
@@ -364,32 +382,52 @@ class GuardedTurn:
             return
         if asked and not any(self._words.hold(value, strict=True) for value in asked.values()):
             return
-        if not (clean or self._planned_lookup(tool, args, asked)):
+        lookup = self._lookup(tool, args, asked)
+        if lookup is None and not clean:
             return
         found = records(result)
         if not asked:
-            names = [each for each in found if isinstance(each, str) and self._words.begins(each)]
-            found = list(names)
-        if len(found) != 1:
-            return
-        (only,) = found
-        if isinstance(only, Mapping):
-            for field in line.handles:
-                if _is_handle(only.get(field)):
-                    self._found.setdefault(field, set()).add(only[field])
-        elif isinstance(only, str) and "*" in line.handles:
-            self._found.setdefault("*", set()).add(only)
+            found = [each for each in found if isinstance(each, str) and self._words.begins(each)]
+        handles = _handles(found[0], line) if len(found) == 1 else {}
+        if lookup is None and handles:
+            self._lookups.append(_Lookup(tool, frozenset(args), asked, planned=False, found=handles))
+        elif lookup is not None and (len(found) > 1 or handles):
+            lookup.found = handles if len(found) == 1 and lookup.found in ({}, handles) else None
 
-    def _planned_lookup(self, tool: str, args: Mapping[str, Json], asked: Mapping[str, Json]) -> bool:
-        return any(
-            each.tool == tool and not each.later and args.keys() <= each.names and _same(each.known, asked)
-            for each in self._planned
-        )
+    def _lookup(self, tool: str, args: Mapping[str, Json], asked: Mapping[str, Json]) -> _Lookup | None:
+        same = (each for each in self._lookups if each.tool == tool and args.keys() <= each.names)
+        return next((each for each in same if _same(each.asked, asked)), None)
 
     def _resolved(self, value: Json) -> bool:
         if isinstance(value, list | tuple):
             return bool(value) and all(self._resolved(each) or self._words.hold(each, strict=True) for each in value)
-        return _is_handle(value) and any(value in values for values in self._found.values())
+        return _is_handle(value) and any(value in (each.found or {}).values() for each in self._lookups)
+
+    def _fills(self, value: Json, planned: Json) -> bool:
+        """Whether ``value`` was found for what was ``planned`` there, and no other choice of handles was left."""
+        values, places = (each if isinstance(each, list) else [each] for each in (value, planned))
+        if len(values) != len(places):
+            return False
+        chosen = []
+        for each, place in zip(values, places, strict=True):
+            if not _same(each, place):
+                chosen.append(each)
+            if place is not planned and self._words.hold(place, strict=True):
+                if each in chosen:
+                    return False
+            elif not self._resolved(each) or isinstance(each, list):
+                return False
+        return not chosen or any(self._no_choice(field, chosen) for field in self._fields())
+
+    def _fields(self) -> set[str]:
+        return {field for lookup in self._lookups for field in self._tools[lookup.tool].handles}
+
+    def _no_choice(self, field: str, chosen: list[Json]) -> bool:
+        """Whether every planned lookup of ``field`` found its handle, and ``chosen`` are all of them."""
+        near = [each for each in self._lookups if field in self._tools[each.tool].handles]
+        if any(each.planned and field not in (each.found or {}) for each in near):
+            return False
+        return {each.found[field] for each in near if each.found and field in each.found} == set(chosen)
 
 
 def _pairs(calls: Iterable[tuple[str, Mapping[str, Any]]]) -> list[tuple[str, Mapping[str, Any]]]:
@@ -416,6 +454,13 @@ def _same(one: Json, other: Json) -> bool:
     if isinstance(one, list | tuple) and isinstance(other, list | tuple):
         return len(one) == len(other) and all(map(_same, one, other))
     return one == other
+
+
+def _handles(record: Json, line: Tool) -> dict[str, Json]:
+    """The handles in a record; a mere text is one where the table says ``*``."""
+    if isinstance(record, Mapping):
+        return {field: record[field] for field in line.handles if _is_handle(record.get(field))}
+    return {"*": record} if isinstance(record, str) and "*" in line.handles else {}
 
 
 def _is_handle(value: Json) -> bool:

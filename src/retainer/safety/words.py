@@ -96,9 +96,11 @@ class Words:
 
     # --- texts and numbers ------------------------------------------------------------------------------------------
     def _literal(self, value: str, *, whole: bool = False) -> bool:
-        """Whether ``value`` stands there, between ends of words. ``whole``: bob is not in bob.smith."""
+        """Whether ``value`` stands there, between ends of words. ``whole``: bob is not in bob.smith, a mark is nobody."""
         wanted = plain(value)
         if not wanted or wanted not in self.text:
+            return False
+        if whole and not any(ch.isalnum() for ch in wanted):
             return False
         before = r"(?<![\w@])" if wanted[0].isalnum() else ""
         after = r"(?![\w@])" if wanted[-1].isalnum() else ""
