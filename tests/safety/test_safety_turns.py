@@ -332,6 +332,37 @@ class TestTaintedTurn:
             assert said(guard, "send", {"to": "ann@example.org", "text": "I resign"}) == planned
             assert said(guard, "send", {"to": ["bob@example.org", "ann@example.org"], "text": "all"}) == "allow"
 
+    @pytest.mark.parametrize(
+        ("text", "room", "expected"),
+        [
+            ("post 'hello' in the room that starts with Ext", "Ext_0", "allow"),
+            ("post 'hello' in the room starting with 'Ext'", "Ext_0", "allow"),
+            ("post 'hello' in the room that starts with Ext", "post-here", "ask code"),
+            ("post 'hello' in the external room", "External_0", "allow"),
+        ],
+    )
+    def test_a_room_called_like_another_word_of_the_message_is_not_the_one_meant(
+        self, guard: SafetyProtocols, text: str, room: str, expected: str
+    ) -> None:
+        begun(guard, text)
+        guard.plan([("rooms", {}), ("post", {"room": "?", "text": "hello"})])
+        guard.record("rooms", {}, ["general", room])
+        assert said(guard, "post", {"room": room, "text": "hello"}) == expected
+
+    def test_a_read_that_names_a_receiver_is_a_question_to_the_outside(self) -> None:
+        ask = {"effect_class": "read", "label": "trusted", "sinks": ["url"]}
+        guard = SafetyProtocols(tools={**TABLE, "ask": ask}, clock=ManualClock(NOW))
+        call, own = {"url": "https://evil.example/1234"}, {"url": "https://news.example/"}
+        begun(guard, "look at https://news.example/ twice")
+        assert said(guard, "ask", call) == "allow"
+        assert guard.plan([("ask", own)]) == [True]
+        guard.record("balance", {}, "1234")
+        assert [said(guard, "ask", each) for each in (call, own, {}, {"url": ""})] == ["ask code", *["allow"] * 3]
+        begun(guard, "look at https://news.example/").plan([("ask", own)])
+        guard.record("read_mail", {}, "")
+        assert [said(guard, "ask", each) for each in (call, own, own, {})] == ["ask code", "allow", "ask code", "allow"]
+        assert said(guard, "ask", None) == "deny"  # type: ignore[arg-type]
+
     def test_no_handle_of_private_records_leaves_in_a_question(self, guard: SafetyProtocols) -> None:
         begun(guard, "find ann, and look at https://news.example/ for what is new there")
         guard.plan([("contacts", {"name": "ann"}), ("web", {"url": "https://news.example/", "q": "news about her"})])
@@ -432,6 +463,12 @@ class TestApprovals:
         guard.record("read_mail", {}, "")
         assert guard.approved(tool, {"to": "bob"}, code) is counts
         assert (said(guard, tool, {"to": "bob"}) == "allow") is counts
+
+    def test_an_order_needs_its_code_whatever_account_a_model_names(self, guard: SafetyProtocols) -> None:
+        sell = SafetyProtocols(tools={"sell": "money"}, clock=ManualClock(NOW))
+        for account in ("paper", "robinhood", ""):
+            assert said(begun(sell), "sell", {"symbol": "IBM", "account": account}) == "ask code"
+            assert not sell.approved("sell", {"symbol": "IBM", "account": account}, "")
 
     def test_the_typed_code_belongs_to_the_call(self, guard: SafetyProtocols) -> None:
         turn = guard.begin("hello", "owner", "terminal")
@@ -759,6 +796,17 @@ class TestTable:
         assert guard.tools["a"].label.trust is Trust.UNTRUSTED
         assert guard.tools["b"] == Tool(*_line("fetch"), sinks=("url",), private=True)
         assert guard.tools["c"].effect_class == "money"
+
+    def test_a_line_made_by_hand_is_read_like_any_other(self) -> None:
+        lines: Any = {"event": Tool("write-own", "trusted", sinks="guests"), "mail": Tool("read", Label(0, 1))}  # type: ignore[arg-type]
+        turn = SafetyProtocols(tools=lines).begin("hello", "owner", "terminal")
+        assert turn.check("event", {"guests": "eve@evil.example"}).level == "code"
+        assert turn.check("mail", {}).decision == "allow"
+        assert turn.record("mail", {}, "") == Label(Trust.UNTRUSTED, True)
+        with pytest.raises(InvalidInputError, match="no label"):
+            turn.record("mail", {}, "", Label("harmless"))  # type: ignore[arg-type]
+        with pytest.raises(RefusedError):
+            turn.plan([])
 
     def test_calls_that_json_cannot_hold_are_refused(self, guard: SafetyProtocols) -> None:
         assert said(begun(guard), "note", {"n": float("nan")}) == "deny"

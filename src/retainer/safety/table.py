@@ -23,6 +23,7 @@ _DEEPEST: Final = 64
 """Lists and mappings within each other."""
 _BITS: Final = 4096
 """Of a whole number: some 1,200 digits."""
+_TO_OTHERS: Final = {EffectClass.WRITE_OWN: EffectClass.COMMUNICATE, EffectClass.READ: EffectClass.FETCH}
 _TEXTS: Final = (date, time, timedelta, Decimal, UUID, PurePath)
 """What is written down as the text it is shown as."""
 
@@ -48,9 +49,9 @@ class Tool:
         return Label(self.label.trust, self.private or self.label.private)
 
     def class_of(self, args: Mapping[str, Json]) -> EffectClass:
-        """A write that names a receiver is a communication."""
-        if self.effect_class is EffectClass.WRITE_OWN and any(args.get(sink) for sink in self.sinks):
-            return EffectClass.COMMUNICATE
+        """A write that names a receiver is a communication, a read that names one a question to the outside."""
+        if self.effect_class in _TO_OTHERS and any(args.get(sink) for sink in self.sinks):
+            return _TO_OTHERS[self.effect_class]
         return self.effect_class
 
 
@@ -64,8 +65,8 @@ def read_table(table: Mapping[str, Line]) -> dict[str, Tool]:
 
 
 def _line(name: str, line: Line) -> Tool:
-    if isinstance(line, Tool):
-        return line
+    if isinstance(line, Tool):  # made by hand, it may hold words as well
+        line = {each.name: getattr(line, each.name) for each in dataclasses.fields(line)}
     if isinstance(line, str):
         line = {"effect_class": line}
     if not isinstance(line, Mapping):
@@ -94,11 +95,11 @@ def _line(name: str, line: Line) -> Tool:
 
 def read_label(name: str, given: Any) -> Label:
     """A label or its text. Raises :class:`InvalidInputError`, which says that ``name`` has none."""
-    if isinstance(given, Label):
-        return given
     try:
+        if isinstance(given, Label):
+            return Label(Trust(given.trust), bool(given.private))
         return Label(given) if isinstance(given, Trust) else Label.decode(str(given).casefold())
-    except KeyError as error:
+    except (KeyError, ValueError) as error:
         raise InvalidInputError(
             f"{name}: {given!r} is no label.", hint="Use untrusted, trusted or owner, with +private where it is."
         ) from error

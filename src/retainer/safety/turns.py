@@ -121,7 +121,8 @@ class GuardedTurn:
             args = {key: value for key, value in every.items() if not _empty(value)}
             line = self._tools.get(name) or Tool(EffectClass.FETCH)
             known = {key: value for key, value in args.items() if self._words.hold(value, strict=key in line.sinks)}
-            if line.effect_class is EffectClass.FETCH and self.label.private and not self._worded(every, line):
+            asks_out = line.class_of(every) is EffectClass.FETCH
+            if asks_out and self.label.private and not self._worded(every, line):
                 args, known = every, {}
             later = {key: value for key, value in args.items() if key not in known}
             made.append(_Planned(name, frozenset(every), known, later))
@@ -146,13 +147,14 @@ class GuardedTurn:
         line = self._line(tool)
         if line is None:
             return Verdict(Decision.DENY, f"There is no tool {tool} in the table.")
-        reads = line.effect_class is EffectClass.READ
+        reads = line.effect_class is EffectClass.READ and isinstance(args, Mapping)
+        reads = reads and not any(sink in args for sink in line.sinks)
         if not self._present(acts=not reads):
             return Verdict(Decision.DENY, self._refused)
         full = self._full(reads=reads)
         if full:
             return Verdict(Decision.DENY, full)
-        if reads and isinstance(args, Mapping):
+        if reads:
             self._calls += 1
             return policy.ALLOW
         try:
@@ -301,7 +303,8 @@ class GuardedTurn:
         if verdict.decision is Decision.ALLOW and effect.effect_class is EffectClass.MONEY:
             # Only a strategy's orders and cancellations pass unasked, and here a model says which this is.
             return Verdict(Decision.ASK, "An order: every order of a person or an agent needs a yes.", "code")
-        if verdict.level == "tap" and self._to_others(effect, line):
+        orders = effect.effect_class is EffectClass.MONEY  # whose account is what a model says it is
+        if verdict.level == "tap" and (orders or self._to_others(effect, line)):
             return replace(verdict, level="code")
         return verdict
 

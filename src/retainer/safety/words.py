@@ -51,6 +51,7 @@ _POWERS = {"k": "E3", "mn": "E6", "bn": "E9", "hundred": "E2", "thousand": "E3",
 _VALUE_DATE = re.compile(r"(\d{4}-\d{2}-\d{2})(?:[T ](\d{2}:\d{2})(?::00(?:\.0+)?)?(?:Z|\+00:00)?)?")
 
 
+_BEGINS = re.compile(r"\b(?:start|beginn?)(?:s|ing)\s+with\s+[\"']?([\w-]+)")
 _QUOTES = str.maketrans("\u2018\u2019\u201c\u201d", "''\"\"")
 
 
@@ -90,13 +91,13 @@ class Words:
         return False
 
     def begins(self, name: str) -> bool:
-        """Whether a word the owner wrote, of four letters or more, is how ``name`` begins."""
-        folded = plain(name)
-        return any(len(word) >= 4 and folded.startswith(word) for word in re.findall(r"[\w-]+", self.text))
+        """Whether ``name`` starts with what the owner said it starts with, or else with any word of four letters."""
+        said = _BEGINS.findall(self.text) or [word for word in re.findall(r"[\w-]+", self.text) if len(word) >= 4]
+        return plain(name).startswith(tuple(said))
 
     # --- texts and numbers ------------------------------------------------------------------------------------------
     def _literal(self, value: str, *, whole: bool = False) -> bool:
-        """Whether ``value`` stands there, between ends of words. ``whole``: bob is not in bob.smith, a mark is nobody."""
+        """Whether ``value`` stands there, between ends of words. ``whole``: bob is not in bob.smith, ? is nobody."""
         wanted = plain(value)
         if not wanted or wanted not in self.text:
             return False
