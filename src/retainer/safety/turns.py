@@ -26,7 +26,7 @@ from retainer.safety.counts import Counts
 from retainer.safety.facts import account_of, is_live
 from retainer.safety.identity import Principal
 from retainer.safety.limits import Limits, over
-from retainer.safety.outgoing import clean_output, urls_in
+from retainer.safety.outgoing import clean_output, returned, urls_in
 from retainer.safety.table import Tool, plain_args, plain_value, read_label, records
 from retainer.safety.words import Words
 
@@ -245,8 +245,7 @@ class GuardedTurn:
             self.sources.append(str(tool))
         self.label = self.label.join(label)
         with suppress(InvalidInputError):
-            asked = urls_in(str(plain_value(args, loose=True)))  # a tool that says what it was asked returns nothing
-            self._urls |= urls_in(str(plain_value(result, loose=True))) - asked
+            self._urls |= returned(plain_value(args, loose=True), plain_value(result, loose=True))
             if line.handles:
                 self._remember(tool, line, plain_args(args), result, clean=clean)
         return label
