@@ -61,6 +61,11 @@ class Item:
     price: Decimal
 
 
+class Unreadable:
+    def __str__(self) -> str:
+        raise RuntimeError
+
+
 @pytest.fixture
 def guard() -> SafetyProtocols:
     return SafetyProtocols(tools=TABLE, clock=ManualClock(NOW))
@@ -223,6 +228,15 @@ class TestTaintedTurn:
         assert said(guard, "send", call) == "allow"
         guard.record("read_mail", {}, "again!")
         assert said(guard, "send", call) == "ask code"
+
+    def test_what_is_planned_twice_is_still_for_once(self, guard: SafetyProtocols) -> None:
+        begun(guard, "note 'hello' and 'bye'")
+        hello, bye = ("note", {"text": "hello"}), ("note", {"text": "bye"})
+        assert guard.plan([hello, hello, bye]) == [True, True, True]
+        assert said(guard, *bye) == "allow"
+        assert guard.plan([hello, bye]) == [True, False]
+        guard.record("read_mail", {}, "")
+        assert [said(guard, *call) for call in (hello, hello, bye)] == ["allow", "ask tap", "ask tap"]
 
     def test_a_plan_with_other_than_the_owners_words_commits_nothing(self, guard: SafetyProtocols) -> None:
         begun(guard, "read my mail and write to Bob")
@@ -876,7 +890,9 @@ class TestTable:
         with pytest.raises(InvalidInputError):
             turn.plan([("pay", args)])
 
-    @pytest.mark.parametrize("result", [float("nan"), DEEP, LOOP, "\ud800", "[" * 100_000, '{"id": NaN}'])
+    @pytest.mark.parametrize(
+        "result", [Unreadable(), {"x": Unreadable()}, float("nan"), DEEP, LOOP, "\ud800", "[" * 100_000, '{"id": NaN}']
+    )
     def test_a_result_that_is_no_json_taints_the_turn_like_any_other(self, guard: SafetyProtocols, result: Any) -> None:
         turn = begun(guard, "look at my calendar")
         assert turn.plan([("calendar", {})]) == [True]
@@ -916,6 +932,9 @@ def _line(kind: str) -> tuple[Any, Label]:
         ("look at https://news.example.evil today", "https://news.example", False),
         ("look at https://news.example.", "https://news.example", True),
         ("look at https://news.example/a", "https://news.example", True),
+        ("look at Https://News.example/a/B", "https://news.example/a/B", True),
+        ("look at https://news.example/a/B", "https://news.example/A/b", False),
+        ("note: read https://x.org/a  Then rest", "Read https://x.org/a then rest", True),
         ("at 15pm on 2024-05-19", "2024-05-19 15:00", False),
         ("at 3:75pm on 2024-05-19", "2024-05-19 16:15", False),
         ("pay 1,250.00 dollars", 1250, True),

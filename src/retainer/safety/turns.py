@@ -34,7 +34,7 @@ _QUESTIONS = frozenset({"q", "query", "url"})
 """What the argument of a question is called; any other name could itself carry something out."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Planned:
     """A call that was meant before anything was read; ``later`` are the arguments that were not in the words."""
 
@@ -115,7 +115,7 @@ class GuardedTurn:
     def _plan(self, calls: list[tuple[str, Mapping[str, Any]]]) -> list[bool]:
         if self._tainted:
             raise RefusedError("Something untrusted was read before this plan.", hint="Plan first, then read.")
-        made = []
+        made: list[_Planned] = []
         for name, given in calls:
             every = plain_args(given)
             args = {key: value for key, value in every.items() if not _empty(value)}
@@ -125,12 +125,14 @@ class GuardedTurn:
             if asks_out and self.label.private and not self._worded(every, line):
                 args, known = every, {}
             later = {key: value for key, value in args.items() if key not in known}
-            made.append(_Planned(name, frozenset(every), known, later))
+            before = (each for each in (*self._planned, *made) if each.tool == name and not (each.later or later))
+            again = next((each for each in before if _same(each.known, known)), None)  # still for once
+            made.append(again or _Planned(name, frozenset(every), known, later))
             finds = line.handles and not later and (known or "*" in line.handles)
             if finds and self._lookup(name, every, known) is None:
                 self._lookups.append(_Lookup(name, frozenset(every), known, planned=True, found={}))
-        self._planned += made
-        return [not each.later and each.tool in self._tools for each in made]
+        self._planned += [each for each in made if each not in self._planned]
+        return [not each.later and not each.spent and each.tool in self._tools for each in made]
 
     # --- deciding ---------------------------------------------------------------------------------------------------
     def check(self, tool: str, args: Mapping[str, Any]) -> Verdict:
@@ -244,7 +246,7 @@ class GuardedTurn:
         if label.trust is Trust.UNTRUSTED and str(tool) not in self.sources:
             self.sources.append(str(tool))
         self.label = self.label.join(label)
-        with suppress(InvalidInputError):
+        with suppress(Exception):  # what a result's own code raises says nothing more than that it is no JSON
             self._urls |= returned(plain_value(args, loose=True), plain_value(result, loose=True))
             if line.handles:
                 self._remember(tool, line, plain_args(args), result, clean=clean)

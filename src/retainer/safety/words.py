@@ -70,6 +70,7 @@ class Words:
 
     def __init__(self, text: str, *, today: date | None = None) -> None:
         self.text = plain(text)
+        self._said = unicodedata.normalize("NFC", text)
         self._today = today
 
     def hold(self, value: object, *, strict: bool = False) -> bool:
@@ -102,6 +103,9 @@ class Words:
         if not wanted or wanted not in self.text:
             return False
         if whole and not any(ch.isalnum() for ch in wanted):
+            return False
+        paths = re.findall(r"://[^/\s]*(/\S*)", unicodedata.normalize("NFC", value)) if "://" in wanted else ()
+        if any(path not in self._said for path in paths):  # in another case it leads elsewhere
             return False
         before = r"(?<![\w@])" if wanted[0].isalnum() else ""
         after = r"(?![\w@])" if wanted[-1].isalnum() else ""
