@@ -143,6 +143,23 @@ def test_effects_are_judged_by_the_one_policy() -> None:
     assert safety.validate(order).decision is Decision.ASK
 
 
+@pytest.mark.parametrize(
+    ("args", "queue", "level"),
+    [
+        ({"account": "paper"}, "p", "tap"),
+        ({}, "account:paper", "tap"),
+        ({}, "p", "code"),
+        ({"account": 7}, "p", "code"),
+        ({"account": "robinhood"}, "p", "code"),
+    ],
+)
+def test_an_order_that_names_no_account_counts_as_one_with_real_money(
+    args: dict[str, Any], queue: str, level: str
+) -> None:
+    order = Effect(name="o", tool="pay", args=args, effect_class=EffectClass.MONEY, queue=queue)
+    assert SafetyProtocols().validate(order, Turn(sender="owner", channel="terminal", kind="message")).level == level
+
+
 def test_it_works_on_a_services_database(store: SqliteStore) -> None:
     safety = SafetyProtocols(["+15550100"], store=store)
     assert safety.authorized_user("+15550100")

@@ -604,6 +604,14 @@ class TestPeople:
         assert said(guard, "pay", {"to": "x"}) == "ask code"
         assert said(guard, "password", {"new": "x"}) == "deny"
 
+    @pytest.mark.parametrize("wrong", [("hello", "owner", ""), (5, "owner", "terminal"), ("x", "y", "z", "no label")])
+    def test_a_message_that_cannot_begin_a_turn_leaves_none(self, guard: SafetyProtocols, wrong: Any) -> None:
+        begun(guard).approved("delete", {"id": 3})
+        with pytest.raises(InvalidInputError):
+            guard.begin(*wrong)
+        with pytest.raises(RefusedError, match="No turn"):
+            guard.check("delete", {"id": 3})
+
     def test_several_conversations_at_once(self, guard: SafetyProtocols) -> None:
         first = guard.begin("hello", "owner", "terminal")
         second = guard.begin("hello", "owner", "terminal")
@@ -929,6 +937,9 @@ def _line(kind: str) -> tuple[Any, Label]:
         ("pay Bob 12.50 for lunch", "bob", True),
         ("pay Bobby", "Bob", False),
         ("pay bob@example.org", "example.org", False),
+        ("tell @bob", "bob", True),
+        ("tell me@bob", "bob", False),
+        ("tell m.@bob", "bob", False),
         ("look at https://news.example.evil today", "https://news.example", False),
         ("look at https://news.example.", "https://news.example", True),
         ("look at https://news.example/a", "https://news.example", True),

@@ -17,6 +17,7 @@ from retainer.core.errors import InvalidInputError, RefusedError
 from retainer.core.labels import OWNER, Label
 from retainer.safety import people, policy
 from retainer.safety.counts import Counts
+from retainer.safety.facts import account_of, is_live
 from retainer.safety.limits import Limits, Rate, frees
 from retainer.safety.local import LocalStore, SyncStore
 from retainer.safety.redact import default_redactor
@@ -100,6 +101,7 @@ class SafetyProtocols:
         The turn is returned as well; it has the same methods, for several conversations side by side. Raises
         :class:`InvalidInputError` where a text is none.
         """
+        self._turn = None  # where this one cannot begin, nothing more happens in the one before
         for what, given in (("message", owner_text), ("channel", channel)):
             if not isinstance(given, str):
                 raise InvalidInputError(f"The {what} is a text, not a {type(given).__name__}.")
@@ -270,13 +272,12 @@ class SafetyProtocols:
         person = turn.sender is not None and people.known(view, turn.sender)
         device = people.principal_at(view, turn.sender, turn.reply_to, turn.channel) if person and turn.sender else None
         money = effect.effect_class is EffectClass.MONEY
-        account = effect.args.get("account")
         return policy.Facts(
             person=person,
             scope=None if device is None else device.scope,
             paired_address=effect.queue in people.addresses(view),
             own_address=effect.queue in people.addresses(view, turn.sender or people.OWNER_ID),
-            live=money and isinstance(account, str) and not account.startswith("paper"),
+            live=money and is_live(account_of(effect)),
             limits=self.limits,
         )
 

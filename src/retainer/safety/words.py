@@ -107,7 +107,7 @@ class Words:
         paths = re.findall(r"://[^/\s]*(/\S*)", unicodedata.normalize("NFC", value)) if "://" in wanted else ()
         if any(path not in self._said for path in paths):  # in another case it leads elsewhere
             return False
-        before = r"(?<![\w@])" if wanted[0].isalnum() else ""
+        before = r"(?<!\w)(?<!\S@)" if wanted[0].isalnum() else ""
         after = r"(?![\w@])" if wanted[-1].isalnum() else ""
         address = "@" in wanted or "://" in wanted
         if whole or address:  # which goes on behind a dot, too: bob@example.co is not bob@example.co.uk
