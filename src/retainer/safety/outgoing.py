@@ -64,9 +64,9 @@ def _tail(url: str) -> str:
 
 
 def _texts(value: Json) -> Iterator[str]:
-    """All texts, numbers and names in ``value``."""
+    """All texts and numbers in ``value``, and what is no usual name of one."""
     if isinstance(value, Mapping):
-        value = [*value, *value.values()]
+        value = [*(name for name in value if not name.isidentifier()), *value.values()]
     if isinstance(value, list | tuple):
         for each in value:
             yield from _texts(each)

@@ -248,7 +248,7 @@ class GuardedTurn:
         self.label = self.label.join(label)
         with suppress(Exception):  # what a result's own code raises says nothing more than that it is no JSON
             self._urls |= returned(plain_value(args, loose=True), plain_value(result, loose=True))
-            if line.handles:
+            if line.handles and label.trust >= line.label.trust:  # a record of a stranger's names nobody
                 self._remember(tool, line, plain_args(args), result, clean=clean)
         return label
 
