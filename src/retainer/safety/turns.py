@@ -150,7 +150,7 @@ class GuardedTurn:
         if line is None:
             return Verdict(Decision.DENY, f"There is no tool {tool} in the table.")
         reads = line.effect_class is EffectClass.READ and isinstance(args, Mapping)
-        reads = reads and not any(sink in args for sink in line.sinks)
+        reads = reads and all(_empty(args.get(sink)) for sink in line.sinks)
         if not self._present(acts=not reads):
             return Verdict(Decision.DENY, self._refused)
         full = self._full(reads=reads)
@@ -414,13 +414,12 @@ class GuardedTurn:
             return False
         chosen = []
         for each, place in zip(values, places, strict=True):
-            if not _same(each, place):
-                chosen.append(each)
-            if place is not planned and self._words.hold(place, strict=True):
-                if each in chosen:
-                    return False
-            elif not self._resolved(each) or isinstance(each, list):
+            same = _same(each, place)
+            worded = place is not planned and self._words.hold(place, strict=True)
+            if not (same if worded else _is_handle(each) and self._resolved(each)):
                 return False
+            if not same:
+                chosen.append(each)
         return not chosen or any(self._no_choice(field, chosen) for field in self._fields())
 
     def _fields(self) -> set[str]:
