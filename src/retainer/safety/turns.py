@@ -150,7 +150,7 @@ class GuardedTurn:
         if line is None:
             return Verdict(Decision.DENY, f"There is no tool {tool} in the table.")
         reads = line.effect_class is EffectClass.READ and isinstance(args, Mapping)
-        reads = reads and all(_empty(args.get(sink)) for sink in line.sinks)
+        reads = reads and (not line.sinks or all(_empty(args.get(sink)) for sink in line.sinks))
         if not self._present(acts=not reads):
             return Verdict(Decision.DENY, self._refused)
         full = self._full(reads=reads)
