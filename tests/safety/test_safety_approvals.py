@@ -18,11 +18,11 @@ from retainer.core.values import Json
 from retainer.runtime import effects, safe_mode
 from retainer.runtime.control import set_control
 from retainer.runtime.sqlite import SqliteStore
-from retainer.safety import audit, totp
+from retainer.safety import audit, consent, totp
 from retainer.safety.approvals import Answered, code_of, find, pending
 from retainer.safety.guard import SafetyGuard
 from retainer.safety.limits import Limits
-from retainer.safety.people import Principal, add_device
+from retainer.safety.people import Principal, add_device, principal_at
 
 SECRET = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"
 FROM_PHONE = Turn(sender="owner", channel="telegram", reply_to="telegram:42", agent="trading", kind="request")
@@ -446,3 +446,34 @@ def test_single_use_under_any_interleaving(
     found = find(desk.store.view(), card.approval_id)
     assert found is not None
     assert (found.state == "approved") == (approved == 1)
+
+
+class TestWhoeverPassesAPrincipal:
+    """It may have been kept for long, or speak for a channel that may do less than the device."""
+
+    def test_it_answers_with_no_more_power_than_it_says(
+        self, desk: Desk, owner: Principal, order: Callable[..., Effect]
+    ) -> None:
+        effect, card = desk.ask(order())
+        by_sms = principal_at(desk.store.view(), "owner", None, "sms")
+        assert by_sms is not None
+        assert desk.answer(card, by_sms).result == "not_allowed"
+        request = desk.store.write_now(lambda tx: consent.ask(tx, "pay", {}, desk.now))
+        said = desk.store.write_now(lambda tx: consent.answer(tx, request.id, by_sms, desk.now))
+        assert (said, desk.state(effect)) == ("not_allowed", EffectState.ASKED)
+
+    def test_it_does_not_answer_for_who_has_the_device_now(self, desk: Desk, order: Callable[..., Effect]) -> None:
+        def pair(name: str) -> Principal:
+            return desk.store.write_now(lambda tx: add_device(tx, "telegram", "7", "trade", desk.now, name=name))
+
+        ana, _ = pair("Ana"), pair("Bob")
+        effect, card = desk.ask(order())
+        assert desk.answer(card, ana).result == "not_allowed"
+        request = desk.store.write_now(lambda tx: consent.ask(tx, "pay", {}, desk.now))
+        said = desk.store.write_now(lambda tx: consent.answer(tx, request.id, ana, desk.now))
+        assert (said, desk.state(effect)) == ("not_allowed", EffectState.ASKED)
+
+    def test_a_word_is_no_yes(self, desk: Desk, phone: Principal, order: Callable[..., Effect]) -> None:
+        effect, card = desk.ask(order())
+        assert desk.answer(card, phone, yes="no").result == "rejected"  # type: ignore[arg-type]
+        assert desk.state(effect) is EffectState.REFUSED

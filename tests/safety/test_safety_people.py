@@ -341,6 +341,18 @@ class TestPairing:
         with pytest.raises(RefusedError, match="not paired cannot hand out"):
             local.write_now(lambda tx: people.issue_code(tx, "telegram", "chat", now, by=kept))
 
+    @pytest.mark.parametrize(("scope", "whose"), [("trade", "owner"), ("trade", "kim"), ("admin", None)])
+    def test_a_guests_device_pairs_none_for_somebody_else(
+        self, local: LocalStore, host: Principal, now: datetime, scope: str, whose: str | None
+    ) -> None:
+        ann = local.write_now(lambda tx: people.add_device(tx, "telegram", "7", scope, now, name="Ann"))
+        if whose is not None:
+            with pytest.raises(RefusedError, match="for somebody else"):
+                local.write_now(lambda tx: people.issue_code(tx, "telegram", "propose", now, by=ann, person_id=whose))
+        for may in (people.NEW_PERSON, ann.person_id, *(() if whose else ("owner",))):
+            give = partial(people.issue_code, channel="telegram", scope="propose", now=now, by=ann, person_id=may)
+            local.write_now(give)
+
     def test_scopes_only_shrink(self, local: LocalStore, host: Principal, now: datetime) -> None:
         redeem(local, issue(local, now), now)
         lowered = local.write_now(lambda tx: people.shrink(tx, "telegram", "42", "propose", now))

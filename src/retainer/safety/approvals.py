@@ -20,7 +20,7 @@ from retainer.core.values import digest
 from retainer.runtime import effects
 from retainer.safety import audit, totp
 from retainer.safety.facts import account_of, is_live
-from retainer.safety.identity import Principal, approver_address, covers, identify, principal_at
+from retainer.safety.identity import Principal, approver_address, covers, present, principal_at
 from retainer.safety.limits import Limits, over
 from retainer.safety.policy import approver_scope
 
@@ -208,9 +208,9 @@ class Approvals:
         row = tx.one("SELECT * FROM approval WHERE id = ?", (approval_id.strip().lower(),))
         if row is None:
             return Answered("unknown", None, "I have no request with that number. Nothing was done.")
-        who = None if principal is None else identify(tx, principal.channel, principal.stable_id)
+        who = None if principal is None else present(tx, principal)
         may = who is not None and covers(who.scope, row["scope"])
-        withdraw = not yes and who is not None and who.person_id == row["requester"]
+        withdraw = yes is not True and who is not None and who.person_id == row["requester"]
         if who is None or not (may or withdraw):
             text = f"This device may not approve that: it needs scope {row['scope']}. Nothing was done."
             return Answered("not_allowed", row["effect_key"], text, row["address"])
@@ -223,7 +223,7 @@ class Approvals:
             self._close(tx, row, "void", who, now)
             reason = effect.reason if effect is not None and effect.reason else "it is no longer open"
             return _said(row, "refused", f"Too late: {reason.rstrip('.')}. Nothing was done.")
-        if not yes:
+        if yes is not True:  # "no" is no yes, whatever an untyped caller passes
             return self._reject(tx, row, who, now, "it was rejected", "Rejected. Nothing was done.")
         if not hmac.compare_digest(effect.digest, row["digest"]):
             text = "The request is not the one that was shown. Rejected, nothing was done."

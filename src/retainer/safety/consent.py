@@ -20,7 +20,7 @@ from retainer.core.protocols import Tx
 from retainer.core.values import digest
 from retainer.safety import audit, totp
 from retainer.safety.approvals import code_of, is_code
-from retainer.safety.identity import Principal, covers, identify, rank
+from retainer.safety.identity import Principal, covers, identify, present, rank
 from retainer.safety.limits import Limits, over
 from retainer.safety.table import plain_args
 
@@ -85,7 +85,7 @@ def answer(
     row = tx.one("SELECT * FROM consent WHERE id = ?", (request_id,))
     if row is None:
         return "unknown"
-    who = None if principal is None else identify(tx, principal.channel, principal.stable_id)
+    who = None if principal is None else present(tx, principal)
     if who is None or not covers(who.scope, row["scope"]):
         return "not_allowed"
     if row["state"] != "pending":

@@ -170,7 +170,7 @@ class SafetyProtocols:
     def _who(self, principal: people.Principal | str | None, channel: str) -> people.Principal | None:
         """The paired person behind ``principal`` as the records have them now."""
         if isinstance(principal, people.Principal):
-            return people.identify(self._store.view(), principal.channel, principal.stable_id)
+            return people.present(self._store.view(), principal)
         if principal is None or not people.keepable(principal):
             return None
         found = self.principal(principal, channel)

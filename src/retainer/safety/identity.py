@@ -112,9 +112,13 @@ def identify(view: View, channel: str, stable_id: str) -> Principal | None:
 
 
 def present(view: View, principal: Principal) -> Principal | None:
-    """The device of ``principal`` as it is paired now: whoever passes one may have kept it for long."""
+    """The device of ``principal`` as it is paired now, with no more power than ``principal`` says: whoever passes one
+    may have kept it for long, or speaks for a channel that may do less.
+    """
     found = identify(view, principal.channel, principal.stable_id)
-    return found if found is not None and found.person_id == principal.person_id else None
+    if found is None or found.person_id != principal.person_id:
+        return None
+    return found if covers(principal.scope, found.scope) else replace(found, scope=principal.scope)
 
 
 def devices(view: View, person_id: str | None = None) -> list[Device]:

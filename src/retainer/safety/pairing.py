@@ -88,8 +88,9 @@ def issue_code(
     """Open a code for one device on ``channel``; returns it, to be shown on this machine and nowhere else.
 
     ``code`` ``None`` draws one. ``person_id``: whose device it will be (default the owner; :data:`NEW_PERSON` for
-    somebody new). ``by``: the device that hands it out, which must hold *more* than ``scope``; ``None`` is this machine
-    itself. The scope is lowered to what the channel allows. Earlier open codes of the channel end.
+    somebody new). ``by``: the device that hands it out, which must hold *more* than ``scope`` and, unless it is the
+    owner's or has scope admin, pairs for its own person or somebody new; ``None`` is this machine itself. The scope is
+    lowered to what the channel allows. Earlier open codes of the channel end.
     """
     channel = channel_name(channel)
     if not keepable(person_id):
@@ -100,6 +101,8 @@ def issue_code(
     if by is not None and (issuer is None or rank(scope) >= rank(issuer.scope)):
         held = "that is not paired" if issuer is None else f"with scope {issuer.scope}"
         raise RefusedError(f"A device {held} cannot hand out {scope}.", hint="Pair from this machine instead.")
+    if issuer is not None and not _may_pair_for(issuer, person_id):
+        raise RefusedError("This device cannot pair another one for somebody else.", hint="Pair from this machine.")
     given = new_code() if code is None else normal(code)
     if not looks_like_code(given):
         raise InvalidInputError(f"A pairing code has {CODE_LENGTH} characters of {ALPHABET}.")
@@ -125,6 +128,11 @@ def issue_code(
     )
     audit.append(tx, "safety", "pairing.issued", channel, {"scope": scope}, now)
     return given
+
+
+def _may_pair_for(issuer: Principal, person_id: str) -> bool:
+    """A device of somebody else's would read what is theirs, and be asked in their place."""
+    return issuer.may("admin") or issuer.person_id in {OWNER_ID, person_id} or person_id == NEW_PERSON
 
 
 def redeem(
