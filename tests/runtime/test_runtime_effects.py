@@ -30,6 +30,7 @@ from retainer.runtime.control import history, read_control, set_control
 from retainer.runtime.timers import pending_timers
 
 ASK = Verdict(Decision.ASK, "orders ask", "tap")
+GUARDING: dict[str, Json] = {"symbol": "AAPL", "protective": True, "increases_exposure": False}
 OUTCOMES = "SELECT kind, external_id FROM event WHERE source = 'effect' ORDER BY seq"
 
 
@@ -130,7 +131,7 @@ async def test_stop_refuses_asked_and_ready_orders_but_keeps_protective_ones(hou
         if event.kind == "message":
             ctx.send(order("first"))
             ctx.send(order("second"))
-            ctx.send(order("guarding", args={"symbol": "AAPL", "protective": True, "text": "stop loss"}))
+            ctx.send(order("guarding", args={**GUARDING, "text": "stop loss"}))
 
     await house.on(handler)
     await house.runtime.receive(message("buy"))
@@ -154,6 +155,44 @@ async def test_stop_refuses_asked_and_ready_orders_but_keeps_protective_ones(hou
     await house.runtime.idle()
     assert list(house.states().values())[6:] == ["done", "done", "done"]
     assert [c.state for c in history(house.store.view())] == ["running", "stopped"]
+
+
+async def test_stop_lets_cancellations_through(house: House) -> None:
+    """Those that waited, and those that come of it."""
+    broker = Wire()
+    broker.gate = asyncio.Event()
+    house.runtime.add_adapter("paper.order", broker)
+    cancel: dict[str, Json] = {"order_id": "o1", "action": "cancel", "increases_exposure": False}
+
+    async def handler(ctx: Context, event: Event) -> None:
+        if event.kind == "message":
+            ctx.send(order("first"))
+            ctx.send(order("cancel", args=cancel))
+            ctx.send(order("cancels and orders", args={**cancel, "quantity": 5}))
+
+    await house.on(handler)
+    await house.runtime.receive(message("buy"))
+    await broker.entered.wait()
+
+    def stop(tx: Tx) -> None:
+        set_control(tx, "stopped", by="p1", reason="stop", now=START)
+        assert effects.refuse_orders(tx, "You said stop.", START, protective_too=True) == 1
+
+    await house.runtime.receive(message("stop", 2, lane="control", kind="command", urgent=True), also=stop)
+    broker.gate.set()
+    await house.runtime.receive(message("again", 3))
+    await house.runtime.idle()
+    states = list(house.states().values())
+    assert (states[:3], states[3:]) == (["done", "done", "refused"], ["refused", "done", "refused"])
+
+
+@pytest.mark.parametrize("said", [{"increases_exposure": True}, {}, {"protective": "yes"}, {"legs": [{}]}])
+async def test_stop_refuses_what_only_calls_itself_protective(house: House, said: dict[str, Any]) -> None:
+    """Else it would wait for *resume* to go out."""
+    wish = order(args={**GUARDING, **said} if said else {"symbol": "AAPL", "protective": True})
+    await house.store.write(lambda tx: set_control(tx, "stopped", by="p1", reason="stop", now=START))
+    assert effects.blocked(house.store.view(), wish) == effects.STOPPED
+    assert effects.blocked(house.store.view(), order(args=GUARDING)) == ""
 
 
 async def test_a_yes_after_stop_is_a_no(house: House) -> None:

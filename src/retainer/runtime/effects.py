@@ -16,6 +16,7 @@ from retainer.core.effects import Effect, EffectClass, EffectState, RepeatClass,
 from retainer.core.errors import NotFoundError
 from retainer.core.events import NewEvent
 from retainer.core.labels import TRUSTED, Label
+from retainer.core.orders import cancels, protective
 from retainer.core.protocols import Row, Tx, View
 from retainer.runtime import bodies
 from retainer.runtime.control import read_control
@@ -238,12 +239,11 @@ def refuse(tx: Tx, key: str, reason: str, now: datetime) -> bool:
 
 
 def refuse_orders(tx: Tx, reason: str, now: datetime, *, protective_too: bool = False) -> int:
-    """Refuse every money effect that is *asked* or *ready*; protective ones stay unless ``protective_too``.
-
-    Returns how many were refused.
+    """Refuse every money effect that is *asked* or *ready*; protective ones stay unless ``protective_too``, and so do
+    cancellations. Returns how many were refused.
     """
     waiting = select_effects(tx, "e.state IN ('asked', 'ready') AND e.effect_class = ?", (EffectClass.MONEY.value,))
-    doomed = [e for e in waiting if protective_too or not e.args.get("protective")]
+    doomed = [e for e in waiting if not cancels(e) and (protective_too or not protective(e))]
     for effect in doomed:
         end(tx, effect, EffectState.REFUSED, now, reason=reason)
     return len(doomed)
@@ -252,10 +252,11 @@ def refuse_orders(tx: Tx, reason: str, now: datetime, *, protective_too: bool = 
 def blocked(view: View, effect: Effect) -> str:
     """Why this effect is forbidden whatever the guard says, ``""`` if it is not.
 
-    *stop* forbids every order that does not protect, safe mode every order and what is older than the restore.
+    *stop* forbids every order that neither protects nor cancels, safe mode every order and what is older than the
+    restore.
     """
-    money = effect.effect_class is EffectClass.MONEY and not effect.args.get("protective")
-    return STOPPED if money and read_control(view).stopped else kept_back(view, effect)
+    order = effect.effect_class is EffectClass.MONEY and not protective(effect) and not cancels(effect)
+    return STOPPED if order and read_control(view).stopped else kept_back(view, effect)
 
 
 def claim(tx: Tx, key: str, now: datetime) -> bool:

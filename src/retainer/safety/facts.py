@@ -9,13 +9,14 @@ from decimal import Decimal
 
 from retainer.core.clock import from_epoch, to_epoch, utc
 from retainer.core.effects import Effect, EffectClass, EffectState, StoredEffect, Turn
+from retainer.core.orders import increases_exposure
 from retainer.core.protocols import View
 from retainer.runtime import effects
 from retainer.runtime.control import read_control
 from retainer.safety import mandate as mandates
 from retainer.safety.identity import OWNER_ID, approver_address, known, principal_at
 from retainer.safety.limits import Limits
-from retainer.safety.policy import Facts, approver_scope, increases_exposure, own_order, personal
+from retainer.safety.policy import Facts, approver_scope, own_order, personal
 
 EquityOf = Callable[[View, str], Decimal | None]
 """The equity of an account in dollars, or ``None`` while it has none."""

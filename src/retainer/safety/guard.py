@@ -18,6 +18,7 @@ from retainer.core.effects import (
     Verdict,
 )
 from retainer.core.errors import RefusedError
+from retainer.core.orders import cancels, increases_exposure
 from retainer.core.protocols import Button, Card, Tx, View
 from retainer.core.values import Json, canonical
 from retainer.runtime.control import read_control
@@ -68,7 +69,7 @@ class SafetyGuard:
         approval = requests.for_effect(view, effect.key)
         if approval is not None:
             return self._approved(view, effect, approval, now)
-        if effect.effect_class is EffectClass.MONEY and not policy.cancels(effect):
+        if effect.effect_class is EffectClass.MONEY and not cancels(effect):
             outside = self._outside(view, effect, now)
             if outside:
                 return _deny(outside)
@@ -87,7 +88,7 @@ class SafetyGuard:
         if signed.signed_at > effect.created_at:  # not the one that it was checked against
             spent = orders_lately(view, effect, now, own=True, limits=self.limits)[2]
             return policy.mandate_reason(effect, replace(facts, spent_today=spent))
-        return policy.loss_reason(facts, signed) if policy.increases_exposure(effect) else ""
+        return policy.loss_reason(facts, signed) if increases_exposure(effect) else ""
 
     def _approved(self, view: View, effect: StoredEffect, approval: Approval, now: datetime) -> Verdict:
         if approval.state != "approved" or approval.answered_at is None:

@@ -7,13 +7,14 @@ A reply to the sender is always allowed. Orders never run unasked except inside 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 
 from retainer.core.effects import Decision, Effect, EffectClass, Turn, Verdict
 from retainer.core.labels import Trust
+from retainer.core.orders import cancels, increases_exposure, legs, protective
 from retainer.core.values import Json
 from retainer.safety.identity import covers
 from retainer.safety.limits import Limits, frees, over
@@ -165,26 +166,6 @@ def _committed(effect: Effect, turn: Turn) -> bool:
 
 
 # --- orders ----------------------------------------------------------------------------------------------------------
-def legs(effect: Effect) -> Sequence[Mapping[str, Json]]:
-    """The orders that an effect sends together; an order by itself is one. What is no order at all is an empty one."""
-    given = effect.args.get("legs")
-    if given is None:
-        return (effect.args,)
-    found = given if isinstance(given, list | tuple) and given else ({},)
-    return [leg if isinstance(leg, Mapping) else {} for leg in found]
-
-
-def increases_exposure(effect: Effect) -> bool:
-    """Whether an order can add exposure; one that does not say counts as one that does, and so does any of its legs."""
-    return any(part.get("increases_exposure") is not False for part in (effect.args, *legs(effect)))
-
-
-def protective(effect: Effect) -> bool:
-    """Whether an order only guards a position: it says so, each of its legs too, and adds no exposure."""
-    said = all(part.get("protective") is True for part in (effect.args, *legs(effect)))
-    return said and not increases_exposure(effect)
-
-
 def controlled(effect: Effect, control: str) -> str:
     """Why *stop* or *pause* forbids this order; empty when they do not."""
     if control == "stopped" and not protective(effect) and not cancels(effect):
@@ -192,13 +173,6 @@ def controlled(effect: Effect, control: str) -> str:
     if control == "paused" and increases_exposure(effect) and not cancels(effect):
         return "Paused: no new positions until you say resume."
     return ""
-
-
-def cancels(effect: Effect) -> bool:
-    """A cancellation of an order that does not protect: it can only lower exposure. It orders nothing itself."""
-    args = effect.args
-    plain = args.get("action") == "cancel" and "quantity" not in args and "legs" not in args
-    return plain and not args.get("protective") and not increases_exposure(effect)
 
 
 def _money(effect: Effect, turn: Turn, facts: Facts) -> Verdict:
