@@ -149,7 +149,7 @@ def test_where_nobody_can_be_asked_it_says_so(sign: Callable[..., int], monkeypa
         sign(yes=False)
 
 
-@pytest.mark.parametrize("text", ["", "%", "much", "30 percent", "$"])
+@pytest.mark.parametrize("text", ["", "%", "much", "30 percent", "$", "sNaN%"])
 def test_what_is_no_amount_is_named(text: str) -> None:
     with pytest.raises(InvalidInputError, match="is no amount"):
         read_cap("order_cap", [text])

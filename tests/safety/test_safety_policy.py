@@ -278,6 +278,21 @@ class TestOrders:
         guarding = both(*all_guard, increases_exposure=False, protective=True)
         assert check(guarding, BAR, replace(INSIDE, control="stopped")).decision is Decision.ALLOW
 
+    @pytest.mark.parametrize("cost", ["1e400", "9e999999", "1e9999999", "1e999999999999"])
+    def test_a_cost_beyond_all_sums_is_no_number(self, order: Callable[..., Effect], cost: str) -> None:
+        """Adding it up would raise, writing it out would fill the memory."""
+        assert check(order(notional=cost), BAR, INSIDE).decision is Decision.ASK
+        both = order(notional=cost, legs=[dict(order(notional=cost).args)] * 2)
+        assert check(both, BAR, INSIDE).decision is Decision.ASK
+        live = replace(INSIDE, live=True)
+        assert check(order(notional=cost), OWNERS, replace(live, person=True, scope="trade")).level == "code"
+
+    def test_an_order_beside_its_accounts_queue_is_not_the_mandates(self, order: Callable[..., Effect]) -> None:
+        """The day's orders are counted by queue."""
+        for queue in ("account:paper2", "paper", ""):
+            assert check(replace(order(), queue=queue), BAR, INSIDE).decision is Decision.ASK
+        assert check(order(), BAR, INSIDE).decision is Decision.ALLOW
+
     def test_facts_nobody_gathered_count_as_nothing_used(self, order: Callable[..., Effect]) -> None:
         once = Limits(effects_per_hour=1, approvals_per_hour=1, own_approvals_per_hour=1)
         assert check(NOTE, OWNERS, Facts(person=True, scope="trade", limits=once)).decision is Decision.ALLOW

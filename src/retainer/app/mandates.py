@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from getpass import getpass
 from typing import Any
 
@@ -170,14 +170,15 @@ def read_cap(name: str, given: Sequence[str]) -> dict[str, Decimal]:
         share = text.strip().endswith("%")
         try:
             number = Decimal(text.strip().removesuffix("%").strip().lstrip("$").replace(",", ""))
-        except InvalidOperation as error:
+            number = number / 100 if share else number
+        except ArithmeticError as error:
             raise InvalidInputError(
                 f"{text!r} is no amount.", hint="Write dollars (2500) or a share of equity (30%)."
             ) from error
         key = f"{name}_share" if share else name
         if key in found:
             raise InvalidInputError(f"The cap {text!r} is the second of its kind.", hint="Give each once.")
-        found[key] = number / 100 if share else number
+        found[key] = number
     return found
 
 

@@ -21,6 +21,7 @@ from retainer.safety import audit
 from retainer.safety.identity import Principal, present
 
 CAPS: Final = ("order_cap", "order_cap_share", "daily_cap", "daily_cap_share", "max_loss", "max_loss_share")
+_BEYOND: Final = Decimal(10) ** 15
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,14 +64,14 @@ def _lower(dollars: Decimal | None, share: Decimal | None, equity: Decimal) -> D
 
 
 def positive(value: object) -> Decimal | None:
-    """``value`` as a finite positive number, or ``None``."""
+    """``value`` as a positive number that sums and caps can hold (below 10^15), or ``None``."""
     if isinstance(value, bool) or not isinstance(value, str | int | float | Decimal):
         return None
     try:
         number = Decimal(str(value))
     except InvalidOperation:
         return None
-    return number if number.is_finite() and number > 0 else None
+    return number if number.is_finite() and 0 < number < _BEYOND else None
 
 
 def draft(

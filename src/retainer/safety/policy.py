@@ -218,6 +218,8 @@ def mandate_reason(effect: Effect, facts: Facts) -> str:
     mandate, orders = facts.mandate, legs(effect)
     if mandate is None or any(not _under(mandate, part) for part in (effect.args, *orders)):
         return "No mandate is in force for this strategy on this account."
+    if effect.queue != f"account:{mandate.account}":  # by queue the day's orders are counted
+        return "The order is not in the queue of its account."
     for order in orders:
         symbol = order.get("symbol")
         if not isinstance(symbol, str) or symbol not in mandate.symbols:
