@@ -6,6 +6,7 @@ import json
 import threading
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from functools import partial
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from retainer.core.effects import Decision, Effect, EffectClass, EffectState, StoredEffect, Turn, Verdict
 from retainer.core.labels import UNTRUSTED
-from retainer.core.protocols import Card
+from retainer.core.protocols import Card, Tx
 from retainer.core.values import Json
 from retainer.runtime import effects, safe_mode
 from retainer.runtime.control import set_control
@@ -472,6 +473,33 @@ class TestWhoeverPassesAPrincipal:
         request = desk.store.write_now(lambda tx: consent.ask(tx, "pay", {}, desk.now))
         said = desk.store.write_now(lambda tx: consent.answer(tx, request.id, ana, desk.now))
         assert (said, desk.state(effect)) == ("not_allowed", EffectState.ASKED)
+
+    @pytest.mark.parametrize("secret", ["not base32!", "A" * 31])
+    def test_a_spoilt_authenticator_secret_is_said_and_no_try(
+        self, desk: Desk, owner: Principal, order: Callable[..., Effect], secret: str
+    ) -> None:
+        guard = SafetyGuard(totp_secret=lambda: secret)
+        effect, card = desk.ask(order(), "totp")
+
+        def answer(tx: Tx) -> Answered:
+            return guard.approvals.answer(tx, card.approval_id, True, owner, "123456", desk.now)
+
+        for _ in range(4):
+            answered = desk.store.write_now(answer)
+            assert (answered.result, "not base32" in answered.text) == ("wrong_code", True)
+        assert desk.state(effect) is EffectState.ASKED
+
+    @pytest.mark.parametrize("level", ["code", "totp"])
+    def test_a_code_that_is_no_text_is_a_wrong_one(
+        self, desk: Desk, owner: Principal, order: Callable[..., Effect], level: str
+    ) -> None:
+        _, card = desk.ask(order(), level)
+        assert desk.answer(card, owner, code=123456).result == "wrong_code"  # type: ignore[arg-type]
+        request = desk.store.write_now(lambda tx: consent.ask(tx, "pay", {}, desk.now, level=level))
+        for code in (123456, None):
+            give = partial(consent.answer, request_id=request.id, principal=owner, now=desk.now, totp_secret=SECRET)
+            said = desk.store.write_now(partial(give, code=code))
+            assert said == "wrong_code"
 
     def test_a_word_is_no_yes(self, desk: Desk, phone: Principal, order: Callable[..., Effect]) -> None:
         effect, card = desk.ask(order())

@@ -187,7 +187,22 @@ async def test_a_call_that_is_cut_short_or_fails_is_counted_too(store: SqliteSto
     with pytest.raises(ConnectionError):
         await metered.complete(ASKED)
     await settled(store)
-    assert used(store.view(), now) == Use(2, len(ASKED[0].content) // 4 + 2)
+    assert used(store.view(), now) == Use(2, 2 * (len(ASKED[0].content) // 4) + 2)
+
+
+class Silent(ScriptedModel):
+    """Its server does not say what was used."""
+
+    def _reply(self, call: ScriptedCall) -> tuple[list[str], Generation]:
+        words, generation = super()._reply(call)
+        return words, replace(generation, usage=Usage())
+
+
+async def test_what_a_server_does_not_count_is_estimated(store: SqliteStore, now: datetime) -> None:
+    metered = ModelBudget(store, ManualClock(now)).metered(Silent(["wide " * 40]), "ana")
+    await metered.complete(ASKED)
+    await settled(store)
+    assert used(store.view(), now).tokens > 40
 
 
 @pytest.mark.parametrize(

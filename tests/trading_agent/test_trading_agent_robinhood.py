@@ -220,6 +220,14 @@ def quick_retries() -> Iterator[None]:
         yield
 
 
+async def test_an_order_for_a_paper_account_never_leaves() -> None:
+    """The guard judged it by the rules of paper."""
+    server, order = Server(), _order(account="paper")
+    with pytest.raises(RefusedError, match="real money"):
+        await _api(server).aexecute_trade(order, _permit(order))
+    assert server.calls == []
+
+
 @pytest.mark.parametrize("sse", [False, True])
 async def test_an_order_is_reviewed_then_placed_with_our_own_id(sse: bool) -> None:
     server = Server(sse=sse)

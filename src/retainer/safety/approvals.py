@@ -15,6 +15,7 @@ from typing import Literal
 
 from retainer.core.clock import from_epoch, to_epoch
 from retainer.core.effects import Decision, EffectClass, EffectState, StoredEffect, Turn, Verdict
+from retainer.core.errors import InvalidInputError
 from retainer.core.protocols import Row, Tx, View
 from retainer.core.values import digest
 from retainer.runtime import effects
@@ -315,7 +316,7 @@ class Approvals:
 
     def _wrong_code(self, tx: Tx, row: Row, who: Principal, code: str | None, now: datetime) -> Answered | None:
         """``None`` when the yes was given as its level demands; otherwise what to say."""
-        level, given = row["level"], (code or "").strip()
+        level, given = row["level"], code.strip() if isinstance(code, str) else ""
         if level == "tap":
             return None
         what = "the four characters on the card" if level == "code" else "the six digits of your authenticator app"
@@ -332,8 +333,11 @@ class Approvals:
             if secret is None:
                 text = "No authenticator app is set up; do this on the machine itself. Nothing was done."
                 return _said(row, "wrong_code", text)
-            if totp.spend(tx, secret, given, now):
-                return None
+            try:
+                if totp.spend(tx, secret, given, now):
+                    return None
+            except InvalidInputError as error:  # the machine's fault: nobody's try
+                return _said(row, "wrong_code", f"{error.message} Nothing was done.")
         tx.execute("UPDATE approval SET attempts = attempts + 1 WHERE id = ?", (row["id"],))
         if row["attempts"] + 1 >= self._limits.wrong_codes:
             text = "Wrong code, for the last time: the request is closed. Nothing was done."

@@ -175,7 +175,8 @@ class ModelBudget:
 class _Metered:
     """Implements :class:`~retainer.core.protocols.ChatModel`.
 
-    A call is counted before it is made, its tokens when it has ended; one that was cut short is estimated.
+    A call is counted before it is made, its tokens when it has ended; one that was cut short, or whose server does not
+    count, is estimated.
     """
 
     def __init__(self, budget: ModelBudget, model: ChatModel, person: str) -> None:
@@ -190,7 +191,7 @@ class _Metered:
     async def stream(self, messages: Sequence[ChatMessage], **how: Any) -> AsyncGenerator[str | Generation, None]:
         """As the model's own. Raises :class:`BudgetSpentError` before anything is asked."""
         self._begin()
-        tokens = sum(len(message.content) for message in messages) // _CHARACTERS_PER_TOKEN
+        tokens = _asked(messages)
         pieces: AsyncIterator[str | Generation] = self._model.stream(messages, **how)
         try:
             async for piece in pieces:
@@ -211,8 +212,12 @@ class _Metered:
     ) -> Generation:
         """As the model's own. Raises :class:`BudgetSpentError` before anything is asked."""
         self._begin()
-        done = await self._model.complete(messages, schema=schema, **how)
-        self._budget.count(self._person, tokens=_total(done, 0))
+        tokens = _asked(messages)
+        try:
+            done = await self._model.complete(messages, schema=schema, **how)
+            tokens = _total(done, tokens + len(done.text) // _CHARACTERS_PER_TOKEN)
+        finally:
+            self._budget.count(self._person, tokens=tokens)
         return done
 
     def _begin(self) -> None:
@@ -220,6 +225,10 @@ class _Metered:
         if found is not None:
             raise BudgetSpentError(found, self._budget.clock.now())
         self._budget.count(self._person, calls=1)
+
+
+def _asked(messages: Sequence[ChatMessage]) -> int:
+    return sum(len(message.content) for message in messages) // _CHARACTERS_PER_TOKEN
 
 
 def _total(done: Generation, estimate: int) -> int:

@@ -46,8 +46,11 @@ def code_at(secret: str, slot: int) -> str:
 
 
 def spend(tx: Tx, secret: str, given: str, now: datetime) -> bool:
-    """Whether ``given`` is a current code that was never used; remembers its slot in the same transaction."""
-    digits = given.strip().replace(" ", "")
+    """Whether ``given`` is a current code that was never used; remembers its slot in the same transaction.
+
+    Raises :class:`InvalidInputError` for a malformed secret.
+    """
+    digits = given.strip().replace(" ", "") if isinstance(given, str) else ""
     if not secret.strip() or len(digits) != DIGITS or not digits.isascii() or not digits.isdigit():
         return False
     at = to_epoch(now)

@@ -19,6 +19,7 @@ from retainer.core.clock import Clock, SystemClock, utc
 from retainer.core.effects import Effect, EffectClass, Permit, RepeatClass, StoredEffect
 from retainer.core.errors import InvalidInputError, NotFoundError, NotSentError, RefusedError, RejectedError
 from retainer.core.values import Json, digest
+from retainer.safety.facts import account_of, is_live
 from retainer.trading.brokers.mcp import MOST_PAGES, AmbiguousError, McpClient, RemoteTool, demand, endless
 
 if TYPE_CHECKING:
@@ -121,6 +122,8 @@ class RobinhoodAPI:
         """
         if permit is None or not permit.covers(order):
             raise RefusedError("No order leaves without the guard's permit for exactly this call.")
+        if not is_live(account_of(order)):  # the guard judged it as one
+            raise RefusedError("That order is for a paper account; this broker moves real money.")
         if not self.settings.armed:
             raise RefusedError(
                 "Robinhood is not armed for real orders.", hint="Arm it in the settings on this machine."
