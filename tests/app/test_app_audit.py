@@ -357,7 +357,7 @@ def test_the_file_is_never_rewritten_and_a_torn_line_does_no_harm(tmp_path: Path
     assert read_anchors(path).made[-1] == second
 
 
-@pytest.mark.parametrize("text", ["", "12", "x:" + "a" * 64, "3:abc", "3:" + "g" * 64])
+@pytest.mark.parametrize("text", ["", "12", "0:" + "a" * 64, "x:" + "a" * 64, "3:abc", "3:" + "g" * 64])
 def test_what_is_no_anchor_is_refused(text: str) -> None:
     with pytest.raises(InvalidInputError, match="is no anchor"):
         parse_anchor(text)

@@ -501,6 +501,27 @@ class TestWhoeverPassesAPrincipal:
             said = desk.store.write_now(partial(give, code=code))
             assert said == "wrong_code"
 
+    def test_an_id_that_is_none_names_no_request(self, desk: Desk, owner: Principal) -> None:
+        for text in ("\ud800", "x\0y"):
+            answer = partial(desk.guard.approvals.answer, yes=True, principal=owner, code=None, now=desk.now)
+            assert desk.store.write_now(partial(answer, approval_id=text)).result == "unknown"
+            assert desk.store.write_now(partial(consent.answer, request_id=text, principal=owner, now=desk.now)) == (
+                "unknown"
+            )
+            assert not desk.store.write_now(partial(consent.spend, request_id=text, tool="pay", args={}, now=desk.now))
+
+    def test_a_clock_set_back_does_not_keep_a_request_open(
+        self, desk: Desk, owner: Principal, order: Callable[..., Effect]
+    ) -> None:
+        (_, soon), (late, card) = desk.ask(order()), desk.ask(order())
+        assert desk.answer(soon, owner, after=-200).result == "approved"
+        assert desk.answer(card, owner, after=-3600).result == "expired"
+        assert desk.state(late) is EffectState.REFUSED
+        request = desk.store.write_now(lambda tx: consent.ask(tx, "pay", {}, desk.now))
+        assert desk.store.write_now(lambda tx: consent.answer(tx, request.id, owner, desk.now)) == "approved"
+        before = desk.now - timedelta(hours=1)
+        assert not desk.store.write_now(lambda tx: consent.spend(tx, request.id, "pay", {}, before))
+
     def test_a_word_is_no_yes(self, desk: Desk, phone: Principal, order: Callable[..., Effect]) -> None:
         effect, card = desk.ask(order())
         assert desk.answer(card, phone, yes="no").result == "rejected"  # type: ignore[arg-type]

@@ -12,8 +12,9 @@ import pytest
 from retainer.core.effects import Decision, Effect, EffectClass, EffectState, StoredEffect, Turn, Verdict
 from retainer.core.errors import InvalidInputError, RefusedError
 from retainer.core.labels import TRUSTED, UNTRUSTED, Label, Trust
-from retainer.core.protocols import OutgoingMessage, View
+from retainer.core.protocols import OutgoingMessage, Tx, View
 from retainer.core.replies import reply_effect
+from retainer.runtime import effects
 from retainer.runtime.control import set_control
 from retainer.runtime.sqlite import SqliteStore
 from retainer.safety import mandate
@@ -364,6 +365,29 @@ class TestRecheck:
         assert guard.recheck(store.view(), effect, now).decision is Decision.ALLOW
         store.write_now(lambda tx: revoke(tx, now, channel="telegram", stable_id="42"))
         assert guard.recheck(store.view(), effect, now).decision is Decision.DENY
+
+    @pytest.mark.parametrize("ends", ["revoked", "moved"])
+    def test_what_it_gave_ends_with_the_device_at_once(
+        self, store: SqliteStore, guard: SafetyGuard, phone: Principal, order: Order, put: Put, now: datetime, ends: str
+    ) -> None:
+        """Paired again in the same moment, or after the clock was set back, the device does not bring it back."""
+        effect = self.approved(store, guard, phone, put(order()), now)
+
+        def take_away(tx: Tx) -> None:
+            if ends == "revoked":
+                revoke(tx, now, channel="telegram", stable_id="42")
+            add_device(tx, "telegram", "42", "trade", now, person_id=phone.person_id)
+
+        store.write_now(take_away)
+        ended = effects.by_key(store.view(), effect.key)
+        assert (ended.state, ended.reason) == (EffectState.REFUSED, "the device that approved it is no longer paired")
+
+    def test_a_clock_set_back_does_not_keep_a_yes_fresh(
+        self, store: SqliteStore, guard: SafetyGuard, phone: Principal, order: Order, put: Put, now: datetime
+    ) -> None:
+        effect = self.approved(store, guard, phone, put(order()), now)
+        assert guard.recheck(store.view(), effect, now - timedelta(minutes=10)).decision is Decision.ALLOW
+        assert guard.recheck(store.view(), effect, now - timedelta(hours=2)).decision is Decision.DENY
 
     def test_a_yes_of_one_telephone_is_not_that_of_another(
         self, store: SqliteStore, guard: SafetyGuard, phone: Principal, order: Order, put: Put, now: datetime

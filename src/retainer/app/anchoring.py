@@ -32,7 +32,7 @@ SCHEDULE: Final = "0 8 * * *"
 """When the owner is told, in the owner's time zone."""
 ANCHOR_TOOL: Final = "audit.anchor"
 FILE_TOOL: Final = "audit.file"
-SHAPE: Final = re.compile(r"\s*(\d{1,12}):([0-9a-f]{64})\s*")
+SHAPE: Final = re.compile(r"\s*([1-9][0-9]{0,11}):([0-9a-f]{64})\s*")
 """An anchor in words."""
 
 

@@ -21,7 +21,7 @@ from retainer.core.values import digest
 from retainer.runtime import effects
 from retainer.safety import audit, totp
 from retainer.safety.facts import account_of, is_live
-from retainer.safety.identity import Principal, approver_address, covers, present, principal_at
+from retainer.safety.identity import Principal, approver_address, covers, keepable, present, principal_at
 from retainer.safety.limits import Limits, over
 from retainer.safety.policy import approver_scope
 
@@ -85,8 +85,19 @@ def is_code(given: object, effect_digest: str) -> bool:
 
 def find(view: View, approval_id: str) -> Approval | None:
     """The approval with this id, or ``None``."""
-    row = view.one("SELECT * FROM approval WHERE id = ?", (approval_id.strip().lower(),))
+    row = _row(view, approval_id)
     return None if row is None else _approval(row)
+
+
+def _row(view: View, approval_id: str) -> Row | None:
+    known = keepable(approval_id)
+    return view.one("SELECT * FROM approval WHERE id = ?", (approval_id.strip().lower(),)) if known else None
+
+
+def lapsed(row: Row, now: datetime) -> bool:
+    """Whether a request's time is over. A clock set back by more than all of that time ends it too."""
+    life = row["expires_at"] - row["created_at"]
+    return not row["created_at"] - life <= to_epoch(now) < row["expires_at"]
 
 
 def for_effect(view: View, effect_key: str) -> Approval | None:
@@ -206,7 +217,7 @@ class Approvals:
         self, tx: Tx, approval_id: str, yes: bool, principal: Principal | None, code: str | None, now: datetime
     ) -> Answered:
         """Answer a request; the transaction of ``tx`` decides it whole. Never raises for a bad answer."""
-        row = tx.one("SELECT * FROM approval WHERE id = ?", (approval_id.strip().lower(),))
+        row = _row(tx, approval_id)
         if row is None:
             return Answered("unknown", None, "I have no request with that number. Nothing was done.")
         who = None if principal is None else present(tx, principal)
@@ -217,7 +228,7 @@ class Approvals:
             return Answered("not_allowed", row["effect_key"], text, row["address"])
         if row["state"] != "pending":
             return self._settled(tx, row)
-        if to_epoch(now) >= row["expires_at"]:
+        if lapsed(row, now):
             return self._expire(tx, row, now)
         effect = effects.find(tx, row["effect_key"])
         if effect is None or effect.state is not EffectState.ASKED:
@@ -234,10 +245,10 @@ class Approvals:
 
     def expire(self, tx: Tx, approval_id: str, now: datetime) -> Answered:
         """End a request whose time has come; before that, or when it was answered, nothing changes."""
-        row = tx.one("SELECT * FROM approval WHERE id = ?", (approval_id.strip().lower(),))
+        row = _row(tx, approval_id)
         if row is None:
             return Answered("unknown", None, "I have no request with that number.")
-        if row["state"] != "pending" or to_epoch(now) < row["expires_at"]:
+        if row["state"] != "pending" or not lapsed(row, now):
             return self._settled(tx, row)
         return self._expire(tx, row, now)
 

@@ -16,11 +16,11 @@ from typing import Any, Literal
 
 from retainer.core.clock import from_epoch, to_epoch
 from retainer.core.errors import InvalidInputError
-from retainer.core.protocols import Tx
+from retainer.core.protocols import Row, Tx
 from retainer.core.values import digest
 from retainer.safety import audit, totp
-from retainer.safety.approvals import code_of, is_code
-from retainer.safety.identity import Principal, covers, identify, present, rank
+from retainer.safety.approvals import code_of, is_code, lapsed
+from retainer.safety.identity import Principal, covers, identify, keepable, present, rank
 from retainer.safety.limits import Limits, over
 from retainer.safety.table import plain_args
 
@@ -82,7 +82,7 @@ def answer(
     totp_secret: str | None = None,
 ) -> Said:
     """A person's answer; of two answers the first wins. Only *approved* lets :func:`spend` succeed."""
-    row = tx.one("SELECT * FROM consent WHERE id = ?", (request_id,))
+    row = _row(tx, request_id)
     if row is None:
         return "unknown"
     who = None if principal is None else present(tx, principal)
@@ -90,7 +90,7 @@ def answer(
         return "not_allowed"
     if row["state"] != "pending":
         return "expired" if row["state"] == "expired" else "already"
-    if to_epoch(now) >= row["expires_at"]:
+    if lapsed(row, now):
         return _close(tx, row["id"], "expired", None, now)
     if yes is not True:  # "no" is no yes, whatever an untyped caller passes
         return _close(tx, row["id"], "rejected", who, now)
@@ -106,8 +106,8 @@ def answer(
 
 def spend(tx: Tx, request_id: str, tool: str, args: Mapping[str, Any], now: datetime) -> bool:
     """Use up a yes for exactly this call; ``True`` once. Anything else gives ``False``."""
-    row = tx.one("SELECT * FROM consent WHERE id = ?", (request_id,))
-    if row is None or row["state"] != "approved" or to_epoch(now) >= row["expires_at"]:
+    row = _row(tx, request_id)
+    if row is None or row["state"] != "approved" or lapsed(row, now):
         return False
     who = identify(tx, row["answered_on"], row["answered_by"])
     if who is None or not covers(who.scope, row["scope"]):
@@ -122,8 +122,12 @@ def spend(tx: Tx, request_id: str, tool: str, args: Mapping[str, Any], now: date
 
 def expires_at(tx: Tx, request_id: str) -> datetime | None:
     """When a request ends, or ``None`` for one that is not there."""
-    row = tx.one("SELECT expires_at FROM consent WHERE id = ?", (request_id,))
+    row = _row(tx, request_id)
     return None if row is None else from_epoch(row["expires_at"])
+
+
+def _row(tx: Tx, request_id: str) -> Row | None:
+    return tx.one("SELECT * FROM consent WHERE id = ?", (request_id,)) if keepable(request_id) else None
 
 
 def _typed(tx: Tx, level: str, bound: str, code: str, totp_secret: str | None, now: datetime) -> bool:

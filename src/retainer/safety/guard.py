@@ -100,7 +100,7 @@ class SafetyGuard:
             return _deny("Whoever approved it may not approve any more.")
         live = effect.effect_class is EffectClass.MONEY and is_live(account_of(effect))
         window = self.limits.live_send_seconds if live else self.limits.send_seconds
-        if effect.state is not EffectState.SENDING and now - approval.answered_at > timedelta(seconds=window):
+        if effect.state is not EffectState.SENDING and abs(now - approval.answered_at) > timedelta(seconds=window):
             return _deny("It was approved too long ago; ask again.")
         return _ALLOW
 

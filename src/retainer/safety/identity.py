@@ -251,7 +251,7 @@ def add_device(
         values,
     )
     if changed:
-        _end_given(tx, channel, stable_id, at)
+        _end_given(tx, channel, stable_id, now)
     else:
         tx.execute(
             "INSERT INTO identity (person_id, address, scope, paired_at, channel, stable_id) VALUES (?, ?, ?, ?, ?, ?)",
@@ -317,7 +317,7 @@ def revoke(
             "UPDATE identity SET revoked_at = ? WHERE channel = ? AND stable_id = ?",
             (at, device.channel, device.stable_id),
         )
-        _end_given(tx, device.channel, device.stable_id, at)
+        _end_given(tx, device.channel, device.stable_id, now)
         audit.append(tx, "safety", "device.revoked", f"{device.channel}:{device.person_id}", {}, now)
     if person_id is not None and channel is None and stable_id is None:
         tx.execute("UPDATE person SET revoked_at = ? WHERE id = ? AND revoked_at IS NULL", (at, person_id))
@@ -329,13 +329,18 @@ def revoke(
     return len(gone)
 
 
-def _end_given(tx: Tx, channel: str, stable_id: str, at: float) -> None:
+def _end_given(tx: Tx, channel: str, stable_id: str, now: datetime) -> None:
     """End what a device gave and nobody has used yet, so that it does not come back with who is paired there next."""
     tx.execute(
         "UPDATE consent SET state = 'rejected' WHERE state = 'approved' AND answered_on = ? AND answered_by = ?",
         (channel, stable_id),
     )
-    _end_codes(tx, channel, stable_id, at, giving=SCOPES[0])
+    for row in tx.query(
+        "SELECT effect_key FROM approval WHERE state = 'approved' AND answered_on = ? AND answered_from = ?",
+        (channel, stable_id),
+    ):
+        effects.refuse(tx, row["effect_key"], "the device that approved it is no longer paired", now)
+    _end_codes(tx, channel, stable_id, to_epoch(now), giving=SCOPES[0])
 
 
 def _end_codes(tx: Tx, channel: str, stable_id: str, at: float, *, giving: str) -> None:
