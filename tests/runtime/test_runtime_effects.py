@@ -195,6 +195,25 @@ async def test_stop_refuses_what_only_calls_itself_protective(house: House, said
     assert effects.blocked(house.store.view(), order(args=GUARDING)) == ""
 
 
+async def test_an_adapter_can_look_again_before_it_sends(house: House) -> None:
+    """It may have been looking things up for seconds when *stop* comes."""
+    asked: list[str] = []
+
+    class Slow(Wire):
+        async def execute(self, effect: StoredEffect, permit: Permit) -> Json:
+            asked.append(permit.withdrawn())
+            await house.store.write(lambda tx: set_control(tx, "stopped", by="p1", reason="stop", now=START))
+            raise RejectedError(permit.withdrawn())
+
+    house.runtime.add_adapter("paper.order", Slow())
+    await house.on(_sends)
+    await house.runtime.receive(message("buy"))
+    await house.runtime.idle()
+    assert asked == [""]
+    assert house.states() == {"e1:order": "refused"}
+    assert effects.by_key(house.store.view(), "e1:order").reason == effects.STOPPED
+
+
 async def test_a_yes_after_stop_is_a_no(house: House) -> None:
     house.runtime.add_adapter("paper.order", Wire())
     house.guard.verdicts["paper.order"] = ASK

@@ -220,6 +220,16 @@ def quick_retries() -> Iterator[None]:
         yield
 
 
+async def test_a_stop_during_the_review_comes_before_the_order() -> None:
+    server, order = Server(), _order()
+    permit = _permit(order).watch(lambda: "Stopped.")
+    with pytest.raises(RejectedError, match="Stopped"):
+        await _api(server).aexecute_trade(order, permit)
+    names = [name for name, _ in server.calls]
+    assert "review_equity_order" in names
+    assert "place_equity_order" not in names
+
+
 async def test_an_order_for_a_paper_account_never_leaves() -> None:
     """The guard judged it by the rules of paper."""
     server, order = Server(), _order(account="paper")

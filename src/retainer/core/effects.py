@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -153,11 +153,23 @@ class Turn:
 class Permit:
     """Leave to carry out one effect. Adapters demand it; only :mod:`retainer.safety.guard` makes it (tested)."""
 
-    __slots__ = ("digest", "key")
+    __slots__ = ("_withdrawn", "digest", "key")
 
     def __init__(self, key: str, effect_digest: str) -> None:
         self.key = key
         self.digest = effect_digest
+        self._withdrawn: Callable[[], str] = lambda: ""
+
+    def watch(self, withdrawn: Callable[[], str]) -> Permit:
+        """This permit, with how to look at it again. Called by the runtime."""
+        self._withdrawn = withdrawn
+        return self
+
+    def withdrawn(self) -> str:
+        """Why the effect may not leave any more, ``""`` while it may: to be asked right before what cannot be undone by
+        an adapter that does other things first.
+        """
+        return self._withdrawn()
 
     def covers(self, effect: Effect) -> bool:
         """Whether this permit was made for exactly this call."""

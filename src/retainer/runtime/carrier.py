@@ -17,7 +17,7 @@ from retainer.core.clock import to_epoch
 from retainer.core.effects import Decision, EffectClass, EffectState, Permit, RepeatClass, StoredEffect
 from retainer.core.errors import InvalidInputError, NotSentError, RejectedError
 from retainer.core.labels import UNTRUSTED, Label
-from retainer.core.protocols import Store, Tx
+from retainer.core.protocols import Store, Tx, View
 from retainer.runtime import bodies, effects
 from retainer.runtime.auditing import Woken
 from retainer.runtime.inbox import load_event
@@ -151,10 +151,18 @@ class Carrier:
         effects.claim(tx, effect.key, now)
         return Started(self._with_ref(tx, effect, now), again)
 
-    def _refusal(self, tx: Tx, effect: StoredEffect, now: datetime) -> str | None:
-        if reason := effects.blocked(tx, effect):
+    def _watched(self, effect: StoredEffect) -> Permit:
+        """The permit, which says when *stop* or a withdrawn yes comes before the adapter has sent anything."""
+
+        def withdrawn() -> str:
+            return self._refusal(self._store.view(), effect, self._outbox.clock.now()) or ""
+
+        return self._outbox.guard.permit(effect).watch(withdrawn)
+
+    def _refusal(self, view: View, effect: StoredEffect, now: datetime) -> str | None:
+        if reason := effects.blocked(view, effect):
             return reason
-        verdict = self._outbox.guard.recheck(tx, effect, now)
+        verdict = self._outbox.guard.recheck(view, effect, now)
         return None if verdict.decision is Decision.ALLOW else verdict.reason or "Not allowed any more."
 
     def _with_ref(self, tx: Tx, effect: StoredEffect, now: datetime) -> StoredEffect:
@@ -199,7 +207,7 @@ class Carrier:
                     doubtful = False
                 effect = await self._opened(adapter, effect, again=started.again or effect.attempts > 0)
                 await self.confirm()
-                result = await adapter.execute(effect, self._outbox.guard.permit(effect))
+                result = await adapter.execute(effect, self._watched(effect))
         except RejectedError as error:
             # A no to the repetition says nothing about the first time: it may rest on what that one changed.
             state = EffectState.UNKNOWN if doubtful else EffectState.REFUSED

@@ -141,6 +141,8 @@ class RobinhoodAPI:
             checks = _alerts(review)
             if checks:
                 raise RejectedError(f"Robinhood's review objects: {'; '.join(checks)}.")
+            if withdrawn := permit.withdrawn():
+                raise RejectedError(withdrawn)
             placed = await client.call("place_equity_order", {**arguments, "ref_id": ref_id})
         found = placed.get("order", placed)
         if not isinstance(found, dict) or not found.get("id"):
