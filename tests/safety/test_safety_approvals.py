@@ -501,6 +501,26 @@ class TestWhoeverPassesAPrincipal:
             said = desk.store.write_now(partial(give, code=code))
             assert said == "wrong_code"
 
+    def test_a_card_is_not_for_who_has_the_device_next(self, desk: Desk, order: Callable[..., Effect]) -> None:
+        """They were never shown it, and what was said on that device before is nobody's."""
+
+        def pair(number: str, name: str = "", whose: str | None = None) -> Principal:
+            return desk.store.write_now(
+                lambda tx: add_device(tx, "telegram", number, "trade", desk.now, name=name, person_id=whose)
+            )
+
+        ana = pair("7", "Ana")
+        pair("8", whose=ana.person_id)
+        turn = Turn(sender=ana.person_id, channel="telegram", reply_to="telegram:7", kind="request")
+        effect, card = desk.ask(order(), turn=turn)
+        assert card.address == "telegram:7"
+        bob = pair("7", "Bob")
+        assert pending(desk.store.view(), address="telegram:7") == []
+        assert desk.state(effect) is EffectState.REFUSED
+        assert desk.answer(card, bob).result == "already"
+        assert principal_at(desk.store.view(), ana.person_id, "telegram:7") is None
+        assert principal_at(desk.store.view(), ana.person_id, "telegram:8") is not None
+
     def test_an_id_that_is_none_names_no_request(self, desk: Desk, owner: Principal) -> None:
         for text in ("\ud800", "x\0y"):
             answer = partial(desk.guard.approvals.answer, yes=True, principal=owner, code=None, now=desk.now)

@@ -155,7 +155,7 @@ def principal_at(view: View, person_id: str, address: str | None, channel: str |
 
     Where the address is not one of their devices, the *least* powerful device on that channel (or else of all) is
     taken, with no more than the turn's channel may have, so that losing track of the device never raises anybody's
-    power. ``None``: the person has no device left, or the turn is of one that was revoked.
+    power. ``None``: the person has no device left, or the turn is of one that was revoked or is somebody else's now.
     """
     channel = channel or (address.partition(":")[0] if address else None)
     channel = None if channel is None else channel.casefold()
@@ -171,11 +171,11 @@ def principal_at(view: View, person_id: str, address: str | None, channel: str |
 
 
 def _revoked(view: View, person_id: str, address: str | None, channel: str | None) -> bool:
-    """Whether the person had a device at ``address`` or on ``channel``, and it was taken away."""
+    """Whether the person had a device at ``address`` or on ``channel``, and it was taken away, or given to another."""
     row = view.one(
-        "SELECT stable_id FROM identity WHERE person_id = ? AND revoked_at IS NOT NULL"
-        " AND (address = ? OR channel = ?) LIMIT 1",
-        (person_id, address or "", channel or ""),
+        "SELECT stable_id FROM identity WHERE (person_id = ? AND revoked_at IS NOT NULL"
+        " AND (address = ? OR channel = ?)) OR (person_id <> ? AND address = ?) LIMIT 1",
+        (person_id, address or "", channel or "", person_id, address or ""),
     )
     return row is not None
 
@@ -244,6 +244,9 @@ def add_device(
     elif tx.one("SELECT id FROM person WHERE id = ? AND revoked_at IS NULL", (person_id,)) is None:
         raise NotFoundError(f"There is no person {person_id}.", hint="List them with: retainer people")
     scope = capped(channel, scope)
+    held = identify(tx, channel, stable_id)
+    if held is not None and held.person_id != person_id:  # cards that wait there were shown to somebody else
+        revoke(tx, now, channel=channel, stable_id=stable_id)
     values: tuple[Any, ...] = (person_id, address or f"{channel}:{stable_id}", scope, at, channel, stable_id)
     changed = tx.execute(
         "UPDATE identity SET person_id = ?, address = ?, scope = ?, paired_at = ?, last_seen = NULL, "
