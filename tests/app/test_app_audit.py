@@ -310,6 +310,30 @@ async def test_a_file_of_anchors_that_cannot_be_read_is_a_sentence(
         assert len(audit.made(view)) == 1
 
 
+async def test_an_anchor_of_the_records_counts_where_its_line_of_the_file_says_less(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings, _ = await anchored(tmp_path, capsys)
+    path = settings.data / "anchors.jsonl"
+    path.write_text(path.read_text().replace('"count"', '"begun"'))
+    assert run_verify(settings, [], as_json=False) == 0
+    change(settings, lambda tx: rewrite(tx, "work", lambda n: True))
+    assert run_verify(settings, [], as_json=False) == 1
+    assert "rewritten: entry 5" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("taken", ["DROP TABLE audit", "DROP TABLE body", "ALTER TABLE audit DROP COLUMN data"])
+async def test_records_without_a_table_or_a_column_are_a_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, taken: str
+) -> None:
+    settings, anchor = await anchored(tmp_path, capsys)
+    change(settings, lambda tx: tx.execute(taken))
+    assert run_verify(settings, [anchor], as_json=False) == 1
+    assert "unreadable: the records: no such" in capsys.readouterr().out
+    assert run_verify(settings, [], as_json=True) == 1
+    assert doctor(settings, monkeypatch).level == "fail"
+
+
 async def test_a_database_that_lost_its_end_is_a_sentence_wherever_the_cut_is(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

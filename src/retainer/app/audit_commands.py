@@ -30,7 +30,9 @@ def parse_anchor(text: str) -> Anchor:
 
 
 def check(settings: Settings, told: Sequence[Anchor] = ()) -> tuple[Report, int]:
-    """Every chain recomputed and compared with the anchors told and with those in the file, and how many those are."""
+    """Every chain recomputed and compared with the anchors told, with those in the file and with those in the records,
+    and how many the file has.
+    """
     path, problems = DataFolder(settings.data).anchors, list[Problem]()
     kept: list[Anchor] = []
     try:
@@ -38,9 +40,14 @@ def check(settings: Settings, told: Sequence[Anchor] = ()) -> tuple[Report, int]
     except OSError as error:
         problems.append(Problem(audit.ANCHORS, 0, f"unreadable: {path.name}: {error.strerror or error}"))
     with open_view(settings) as view:
-        report = audit.verify_anchored(view, [*told, *kept])
-        if not problems and not in_server(settings):  # of several machines on a server each has only its own anchors
-            problems += unkept(view, path)
+        try:
+            report = audit.verify_anchored(view, list(dict.fromkeys([*told, *kept, *audit.made(view)])))
+            if not problems and not in_server(settings):  # of several machines on a server each has only its own
+                problems += unkept(view, path)
+        except RetainerError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whoever writes past us may take tables and columns away
+            report = Report(0, {}, (Problem("?", 0, f"unreadable: the records: {' '.join(str(error).split())}"),))
     return replace(report, problems=(*report.problems, *problems)), len(kept)
 
 
