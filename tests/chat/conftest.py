@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 from zoneinfo import ZoneInfo
@@ -242,7 +242,10 @@ class Service:
         self.memory.close()
         self.store.close()
 
-    async def put(self, text: str, *, quoted: str = "", kind: str = "message", lane: str = LANE, **body: Json) -> None:
+    async def put(
+        self, text: str, *, quoted: str = "", kind: str = "message", lane: str = LANE, ago: float = 0.0, **body: Json
+    ) -> None:
+        """``ago``: seconds that it was on its way."""
         self.sent += 1
         await self.runtime.receive(
             NewEvent(
@@ -262,16 +265,16 @@ class Service:
                 sender="owner",
                 label=PRIVATE,
                 reply_to=ADDRESS,
-                occurred_at=self.clock.now(),
+                occurred_at=self.clock.now() - timedelta(seconds=ago),
             )
         )
 
     async def say(
-        self, text: str, *, quoted: str = "", kind: str = "message", lane: str = LANE, **body: Json
+        self, text: str, *, quoted: str = "", kind: str = "message", lane: str = LANE, ago: float = 0.0, **body: Json
     ) -> list[str]:
         """The texts of the messages that appeared or changed."""
         before = dict(self.channel.messages)
-        await self.put(text, quoted=quoted, kind=kind, lane=lane, **body)
+        await self.put(text, quoted=quoted, kind=kind, lane=lane, ago=ago, **body)
         await asyncio.wait_for(self.runtime.idle(), 20)
         return [message.text for ref, message in self.channel.messages.items() if before.get(ref) != message]
 

@@ -130,6 +130,17 @@ async def test_a_yes_never_approves_a_card_that_was_asked_for_after_it(start: St
     assert [order["quantity"] for order in service.orders.placed] == [5]
 
 
+async def test_a_yes_said_before_the_card_was_there_approves_nothing_however_late_it_comes(start: Start) -> None:
+    """The service was down, or the messenger kept it; their clock may be a little off."""
+    service = await start()
+    await service.say("buy 5 AAPL")
+    assert await service.say("yes", ago=600) == [NONE_WAITS]
+    assert await service.say("approve it", ago=600) == [NONE_WAITS]
+    assert service.orders.placed == []
+    await service.say("yes", ago=5)
+    assert [order["quantity"] for order in service.orders.placed] == [5]
+
+
 async def test_a_yes_to_the_card_on_the_screen_is_taken_at_once(start: Start) -> None:
     service = await start(lambda _: "word " * 5000, delay=0.02)
     await service.say("buy 5 AAPL")

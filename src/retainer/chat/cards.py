@@ -18,6 +18,7 @@ from retainer.safety.approvals import Answered
 from retainer.safety.identity import principal_at
 
 _CLOSED = {"approved": "Approved", "rejected": "Rejected", "expired": "Expired, nothing was done"}
+_BEHIND = 60.0
 NONE_WAITS = "No card waits for an answer here: it was answered, has expired, or was refused. Nothing was done."
 ONE_BY_ONE = "I approve one card at a time, so that each yes is meant. These wait:"
 LOOSE = "A card waits for your answer. I only act on a clear word: say “yes” to approve it or “no” to reject it."
@@ -30,24 +31,26 @@ class CardDesk:
     services: ChatServices
     zone: ZoneInfo
 
-    def waiting(self, ctx: Context, address: str) -> list[str]:
+    def waiting(self, ctx: Context, address: str, *, code: str = "") -> list[str]:
         """Ids of the cards that wait at ``address``, oldest first.
 
-        Only those that were there when the message that is being handled was received: nobody answers what they could
-        not have seen.
+        Only those that were there when the message that is being handled was written: nobody answers what they could
+        not have seen. The clock it was written by may be a minute behind; with a ``code`` no clock is needed, for there
+        was none before the card.
         """
         row = ctx.view.one("SELECT received_at FROM event WHERE seq = ?", (ctx.event.seq,))
         received = 0.0 if row is None else float(row["received_at"])
+        seen = received if code else min(received, to_epoch(ctx.event.occurred_at) + _BEHIND)
         pending = self.services.approvals.pending(ctx.view, address=address)
         return [
             card.id
             for card in pending
-            if event_of(card.effect_key) < ctx.event.seq and to_epoch(card.created_at) <= received
+            if event_of(card.effect_key) < ctx.event.seq and to_epoch(card.created_at) <= seen
         ]
 
     async def typed(self, ctx: Context, answer: CardAnswer, *, person: str, address: str) -> bool:
         """Act on a typed answer. ``False`` when a question was answered and not a card, so it was conversation."""
-        waiting = self.waiting(ctx, address)
+        waiting = self.waiting(ctx, address, code=answer.code)
         if answer.approval:
             chosen = answer.approval
         elif len(waiting) == 1:
