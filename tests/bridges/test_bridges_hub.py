@@ -7,7 +7,7 @@ import itertools
 import re
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +120,7 @@ async def test_stop_takes_effect_in_the_transaction_that_receives_it(h: House) -
 async def test_the_same_stop_heard_again_does_not_undo_a_resume(h: House) -> None:
     stop = said("stop")
     await h.hub.receive(stop)
-    await h.hub.receive(said("resume"))
+    await h.hub.receive(said("resume", occurred_at=h.runtime.clock.now()))
     await h.hub.receive(stop)
     assert read_control(h.store.view()).state == "running"
 
@@ -129,6 +129,16 @@ async def test_pause_never_weakens_a_stop(h: House) -> None:
     await h.hub.receive(said("stop"))
     await h.hub.receive(said("pause"))
     assert read_control(h.store.view()).stopped
+
+
+async def test_a_resume_written_before_the_stop_does_not_lift_it_however_late_it_comes(h: House) -> None:
+    """The messenger kept it while the service was down and the owner stopped at the machine."""
+    await h.hub.receive(said("stop"))
+    old = h.runtime.clock.now() - timedelta(minutes=10)
+    await h.hub.receive(said("resume", occurred_at=old))
+    assert read_control(h.runtime.store.view()).stopped
+    await h.hub.receive(said("resume", occurred_at=h.runtime.clock.now() - timedelta(seconds=5)))
+    assert not read_control(h.runtime.store.view()).stopped
 
 
 async def test_anyone_paired_may_stop_but_resume_needs_trade(h: House) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from retainer.chat.commands import UrgentCommand
 from retainer.chat.replies import request, say
 from retainer.core.capabilities import Capability
-from retainer.core.protocols import Context, Tx
+from retainer.core.protocols import Context, Tx, View
 from retainer.runtime.control import State, read_control, set_control
 from retainer.runtime.effects import refuse_orders
 
@@ -28,10 +28,24 @@ _WORDS = {
 }
 STOPPED_ALREADY = "Trading is stopped, which is more than a pause, and stays so. Say “resume” to lift it."
 
+TOO_OLD = (
+    "You wrote that before trading was last stopped or paused (or a clock is wrong), so it stays so. Say “resume” "
+    "again to lift it."
+)
+_BEHIND = timedelta(minutes=1)
 
-def take_effect(tx: Tx, command: UrgentCommand, person: str, now: datetime) -> None:
-    """Make a command true, in the transaction of ``tx``. A pause never loosens a stop."""
-    if command.command == "pause" and read_control(tx).stopped:
+
+def outranked(view: View, word: str, said: datetime) -> bool:
+    """Whether a command may not loosen what holds: a pause of what is stopped, or a *resume* written before the last
+    stop or pause and delivered late (by a clock that may be a minute behind).
+    """
+    held = read_control(view)
+    return held.stopped if word == "pause" else word == "resume" and held.paused and said + _BEHIND < held.at
+
+
+def take_effect(tx: Tx, command: UrgentCommand, person: str, now: datetime, *, said: datetime) -> None:
+    """Make a command true, in the transaction of ``tx``, unless it is :func:`outranked`."""
+    if outranked(tx, command.command, said):
         return
     set_control(tx, STATES[command.command], by=person, reason=f"said {command.command}", now=now)
     if command.command == "stop":
@@ -48,8 +62,8 @@ def acknowledge(
 ) -> None:
     """Say what now holds and tell the agents that have something to stop."""
     if address is not None:
-        if command.command == "pause" and read_control(ctx.view).stopped:
-            say(ctx, address, STOPPED_ALREADY)
+        if outranked(ctx.view, command.command, ctx.event.occurred_at):
+            say(ctx, address, STOPPED_ALREADY if command.command == "pause" else TOO_OLD)
         else:
             say(ctx, address, _WORDS["stop all" if command.command == "stop" and command.all else command.command])
     if command.command != "stop":

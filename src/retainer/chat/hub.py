@@ -16,6 +16,7 @@ from retainer.chat.bridges.attention import Attention, Attentive
 from retainer.chat.bridges.delivery import ReplyAdapter
 from retainer.chat.bridges.text import readable
 from retainer.chat.commands import UrgentCommand, urgent_command
+from retainer.chat.control import outranked
 from retainer.chat.processors import ChatProcessor
 from retainer.core.capabilities import Capability
 from retainer.core.clock import from_epoch
@@ -220,7 +221,7 @@ class PhoneBridge:
         now = self._runtime.clock.now()
 
         def take_effect(tx: Tx) -> None:
-            if command.command == "pause" and read_control(tx).stopped:
+            if outranked(tx, command.command, message.occurred_at):
                 return
             reason = f"{principal.name} said {command.command} on {message.channel}"
             set_control(tx, _STATES[command.command], by=principal.person_id, reason=reason, now=now)

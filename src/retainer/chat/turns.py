@@ -103,7 +103,9 @@ class Turns:
             return True
 
         async def effective() -> bool:
-            await self.services.write(lambda tx: take_effect(tx, command, message.person, ctx.now))
+            await self.services.write(
+                lambda tx: take_effect(tx, command, message.person, ctx.now, said=ctx.event.occurred_at)
+            )
             return True
 
         await ctx.step("control", effective)
