@@ -289,3 +289,15 @@ def test_a_program_that_never_closes_still_ends_and_leaves_no_folder(tmp_path: P
     assert "Trading: running" in done.stdout
     assert done.stderr == ""
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_revoked_number_is_nobody_however_it_is_written(agent: LocalChatAgent) -> None:
+    """Not who it was, and least of all the owner, as somebody is of whom no number is known."""
+    agent.safety.authorize("+15550188", scope="trade")
+    assert "Trading: running" in agent.process_request("status", "+15550188")
+    agent.safety.revoke("+15550188")
+    for spelling in ("+15550188", "+1 (555) 0188", "0015550188"):
+        with pytest.raises(RefusedError, match="not authorised any more"):
+            agent.process_request("yes", spelling)
+    agent.safety.authorize("+15550188")
+    assert "needs the scope propose" in agent.process_request("buy 5 AAPL", "+15550188")

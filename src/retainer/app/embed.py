@@ -20,12 +20,12 @@ from retainer.app.logs import library_logging
 from retainer.app.service import Service
 from retainer.core.capabilities import Capability
 from retainer.core.effects import EffectState, Permit, RepeatClass
-from retainer.core.errors import NotFoundError, RetainerError
+from retainer.core.errors import InvalidInputError, NotFoundError, RefusedError, RetainerError
 from retainer.core.protocols import ChatMessage, IncomingMessage, OutgoingMessage, Receive, Tx, View
 from retainer.core.values import Json
 from retainer.runtime.effects import of_event
-from retainer.safety.facade import SafetyProtocols
-from retainer.safety.people import OWNER_ID, Principal, add_device, identify
+from retainer.safety.facade import SafetyProtocols, phone_number
+from retainer.safety.people import OWNER_ID, Principal, add_device, identify, revoke
 
 T = TypeVar("T")
 
@@ -162,16 +162,29 @@ class EmbeddedHost:
     async def _paired(self, person: str) -> Principal:
         """The device of ``person`` at this channel, as powerful as the phone of that number, or the owner's.
 
-        A phone number has one spelling here, and a change of what it may do holds from the next message on.
+        A phone number has one spelling here, and a change of what it may do holds from the next message on. Raises
+        :class:`RefusedError` for one that was revoked.
         """
         store, now = self._service.store, self._service.clock.now()
         phone = SafetyProtocols(store=store).principal(person)
+        if phone is None and (gone := self._revoked(person)):
+            await store.write(lambda tx: revoke(tx, now, channel=LIBRARY_CHANNEL, stable_id=gone))
+            raise RefusedError(f"{gone} is not authorised any more.", hint="Authorise it again, in your program.")
         stable_id = phone.stable_id if phone else person
         found = identify(store.view(), LIBRARY_CHANNEL, stable_id)
         if found is not None and (phone is None or (found.person_id, found.scope) == (phone.person_id, phone.scope)):
             return found
         owner, scope = (phone.person_id, phone.scope) if phone else (OWNER_ID, "trade")
         return await store.write(lambda tx: add_device(tx, LIBRARY_CHANNEL, stable_id, scope, now, person_id=owner))
+
+    def _revoked(self, person: str) -> str:
+        """The number that ``person`` is, if it was authorised once and is not any more."""
+        try:
+            number = phone_number(person)
+        except InvalidInputError:
+            return ""
+        sql = "SELECT stable_id FROM identity WHERE channel = 'phone' AND stable_id = ? AND revoked_at IS NOT NULL"
+        return "" if self._service.store.view().one(sql, (number,)) is None else number
 
     def _replies(self, external_id: str, address: str) -> list[str] | None:
         """Texts said at ``address`` because of the message; ``None`` while more may come."""
