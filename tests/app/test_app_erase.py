@@ -179,6 +179,47 @@ async def test_a_name_that_is_also_a_word_of_the_records_themselves_erases_no_mo
     assert "lane is nice" not in said
 
 
+@pytest.mark.parametrize("named", ["schema", "retainer.db", "manual", "events", "head", "buttons", "weekly", "2345"])
+async def test_a_word_that_only_our_own_files_hold_erases_nothing(tmp_path: Path, named: str) -> None:
+    settings = settings_in(tmp_path)
+    data = settings.data
+    async with Service(settings, clock=ManualClock(START), feeds=()) as service:
+        await say(service, OTHER)
+        (data / "retainer.toml").write_text("# weekly walks\n[backup]\nweekly = 9\n")
+        (data / "anchors.jsonl").write_text('{"head": "1234567890"}\n')
+        (data / "secrets" / "token").write_text("12345:abc")
+        (data / "market").mkdir()
+        (data / "market" / "bars.json").write_text('{"source": "weekly 12345"}')
+    backup = backups.make(settings, why="manual", now=START)
+    before = stored_texts(settings)
+    receipt = erasing.erase(settings, Wish(texts=(named,)), clock=ManualClock(START))
+    assert receipt.left == (
+        (str(backup.path / "files/retainer.toml"), str(data / "retainer.toml")) if named == "weekly" else ()
+    )
+    assert stored_texts(settings) == before
+    assert backups.backups(data / "backups")[0].name == backup.name
+    assert backups.verify(backups.backups(data / "backups")[0]) == []
+    assert json.loads((data / "recorded.json").read_text())["events"]
+    assert (data / "anchors.jsonl").read_text() == '{"head": "1234567890"}\n'
+    assert (data / "secrets" / "token").read_text() == "12345:abc"
+    assert (data / "market" / "bars.json").read_text() == '{"source": "weekly 12345"}'
+    assert "weekly = 9" in (data / "retainer.toml").read_text()
+
+
+async def test_a_personality_and_comments_are_cleaned_and_a_setting_is_named(tmp_path: Path) -> None:
+    settings = settings_in(tmp_path)
+    data = settings.data
+    async with Service(settings, clock=ManualClock(START), feeds=()) as service:
+        await say(service, OTHER)
+    (data / "retainer.toml").write_text(f"# {WORD} said so\n[backup]\ndaily = 9\n")
+    (data / "personality.toml").write_text(f'tone = "As {WORD} likes it."\n')
+    assert erasing.erase(settings, Wish(texts=(WORD,)), clock=ManualClock(START)).left == ()
+    assert holding(data, WORD) == []
+    (data / "retainer.toml").write_text(f'[chat]\npersonality = "{WORD}.toml"\n')
+    receipt = erasing.erase(settings, Wish(texts=(WORD,)), clock=ManualClock(START))
+    assert receipt.left == (str(data / "retainer.toml"),)
+
+
 @pytest.mark.parametrize(
     ("named", "written"),
     [
@@ -455,7 +496,14 @@ CHOICES: Mapping[str, Any] = {
     [
         ({}, InvalidInputError, "Say what to erase"),
         ({"texts": ["abc"]}, InvalidInputError, "too short"),
+        ({"texts": ["account"]}, InvalidInputError, "a word of the records themselves"),
+        ({"texts": ["text"]}, InvalidInputError, "a word of the records themselves"),
+        ({"texts": ["\udcff\udcfe\udcfa\udcfb"]}, InvalidInputError, "is no text"),
+        ({"persons": ["\udcff"]}, InvalidInputError, "is no text"),
+        ({"conversations": ["\udcff"]}, InvalidInputError, "is no text"),
         ({"before": "tomorrow-ish"}, InvalidInputError, "is no date"),
+        ({"before": "0001-01-01T00:00+14:00"}, InvalidInputError, "is no date"),
+        ({"before": "9999-12-31T23:59-12:00"}, InvalidInputError, "is no date"),
         ({"persons": ["nobody"]}, NotFoundError, "Nobody goes by"),
         ({"text_file": Path("/does/not/exist")}, InvalidInputError, "cannot be read"),
     ],

@@ -16,6 +16,7 @@ import os
 import re
 import sqlite3
 import time
+import tomllib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -27,12 +28,13 @@ from urllib.parse import quote, quote_plus
 from retainer.app.config import Settings
 from retainer.app.folder import DataFolder
 from retainer.app.operations import backups
-from retainer.app.operations.restore import rewrite_replaced
+from retainer.app.operations.drill import RESULT
+from retainer.app.operations.restore import MARKER, rewrite_replaced
 from retainer.app.store import database_url, open_outside
 from retainer.core.clock import Clock, SystemClock
 from retainer.core.protocols import Tx
 from retainer.memory import erasing
-from retainer.memory.erasing import SHORTEST, Found, Wish, says, spellings
+from retainer.memory.erasing import SHORTEST, Found, Wish, says, spellings, verbatim
 from retainer.memory.person import PersonMemory
 from retainer.runtime.migrate import connect
 from retainer.runtime.sqlite import SqliteStore
@@ -48,6 +50,7 @@ PATIENCE_S: Final = 30.0
 _SQLITE: Final = b"SQLite format 3\x00"
 _CODINGS: Final = ("utf-8", "utf-16-le", "utf-16-be")
 _LOGS: Final = ("-wal", "-shm", "-journal")
+_NO_WORDS: Final = frozenset({backups.MANIFEST, MARKER, RESULT, "anchors.jsonl", "recorded.json", "service.lock"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -273,7 +276,7 @@ class _Needles:
     """Longest first: what holds another one is masked whole."""
     spelled: tuple[re.Pattern[bytes], ...]
     in_databases: tuple[re.Pattern[bytes], ...]
-    """Those that are no single plain word: in another case that may be the name of a table."""
+    """A single plain word in its own case: in another one that may be the name of a table."""
 
     def found(self, data: bytes) -> list[bytes]:
         """As they stand in ``data``, longest first."""
@@ -287,12 +290,15 @@ class _Needles:
 
 
 def _needles(words: Iterable[str], wish: Wish) -> _Needles:
-    found = {form for text in words if len(text) >= SHORTEST or text in wish.texts for form in _forms(text)}
-    spelled = [(text, spellings(text, coding)) for text in wish.texts for coding in _CODINGS]
+    found = {form for text in words if len(text) >= SHORTEST and text not in wish.texts for form in _forms(text)}
+    spelled = [(text, coding) for text in wish.texts for coding in _CODINGS]
     return _Needles(
         tuple(sorted(found, key=len, reverse=True)),
-        tuple(pattern for _, pattern in spelled),
-        tuple(pattern for text, pattern in spelled if not (text.isascii() and len(text.split()) == 1)),
+        tuple(spellings(text, coding) for text, coding in spelled),
+        tuple(
+            verbatim(text, coding) if text.isascii() and len(text.split()) == 1 else spellings(text, coding)
+            for text, coding in spelled
+        ),
     )
 
 
@@ -305,10 +311,39 @@ def _forms(text: str) -> tuple[bytes, ...]:
     return tuple(sorted({each.encode() for each in plain} | wide, key=lambda each: (-len(each), each)))
 
 
+def _same_settings(path: Path, data: bytes, found: Iterable[bytes]) -> bool:
+    """Whether a TOML file says the same once that is masked: in comments, and in the texts of a personality."""
+    masked = data
+    for needle in found:
+        masked = masked.replace(needle, b"*" * len(needle))
+    try:
+        before, after = tomllib.loads(data.decode()), tomllib.loads(masked.decode())
+    except ValueError:
+        return False
+    if path.name == "personality.toml":
+        return _shape(before) == _shape(after)
+    return bool(before == after)
+
+
+def _shape(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _shape(inner) for key, inner in value.items()}
+    return [_shape(inner) for inner in value] if isinstance(value, list) else "" if isinstance(value, str) else value
+
+
+def _may_hold_words(path: Path) -> bool:
+    """Whether a file, by its path below the data folder or a backup, does not just hold numbers, digests, bars or keys
+    of ours: masked, those would be lost.
+    """
+    return path.name not in _NO_WORDS and path.parts[:1] != ("market",) and "secrets" not in path.parts[:-1]
+
+
 def _files(places: Iterable[Path]) -> Iterator[Path]:
     seen: set[Path] = set()
     for place in places:
         for path in sorted(place.rglob("*")) if place.is_dir() else [place]:
+            if not _may_hold_words(path.relative_to(place)):
+                continue
             if path.is_file() and not path.is_symlink() and path.resolve() not in seen:
                 seen.add(path.resolve())
                 yield path
@@ -342,7 +377,7 @@ def _overwrite(path: Path, needles: _Needles) -> None:
             return
     data = _content(path)
     found = needles.found(data)
-    if not found:
+    if not found or (path.suffix == ".toml" and not _same_settings(path, data, found)):
         return
     if _packed(path):
         for needle in found:

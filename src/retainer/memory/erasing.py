@@ -42,6 +42,10 @@ _COLUMNS: Final = (
     ("person", "name"),
 )
 """Columns beside the bodies that may quote what somebody said."""
+_SAID: Final = (
+    "SELECT id, bytes FROM body WHERE id NOT IN (SELECT body_id FROM event WHERE kind = 'bar' AND body_id IS NOT NULL)"
+)
+"""Prices are nobody's words."""
 _CHUNK: Final = 400
 
 
@@ -104,12 +108,12 @@ def select(view: View, wish: Wish) -> Doomed:
     _follow(view, doomed)
     for text in wish.texts:
         doomed.words.add(text)
-        exact, pattern = forms(text), spellings(text)
-        for row in view.query("SELECT id, bytes FROM body"):
-            if any(form in row["bytes"] for form in exact) or _says_inside(row["bytes"], pattern):
+        pattern = spellings(text)
+        for row in view.query(_SAID):
+            if _says_inside(row["bytes"], pattern):
                 doomed.bodies.add(row["id"])
     _take_bodies(view, doomed)
-    _take_copies(view, doomed)
+    _take_copies(view, doomed, doomed.words - set(wish.texts))
     doomed.sources = _sources(view, wish, doomed)
     return doomed
 
@@ -150,9 +154,9 @@ def _take_bodies(view: View, doomed: Doomed) -> None:
                 doomed.words |= {line for line in (text, *text.splitlines()) if len(line.strip()) >= SHORTEST}
 
 
-def _take_copies(view: View, doomed: Doomed) -> None:
-    """Steps of other events that quote the words, such as a prompt that recalled them."""
-    looked_for = [form for text in doomed.words for form in forms(text)]
+def _take_copies(view: View, doomed: Doomed, words: Iterable[str]) -> None:
+    """Steps of other events that quote ``words``, such as a prompt that recalled them."""
+    looked_for = [form for text in words for form in forms(text)]
     if not looked_for:
         return
     for row in view.query("SELECT s.body_id, b.bytes FROM step s JOIN body b ON b.id = s.body_id"):
@@ -194,6 +198,11 @@ def spellings(text: str, coding: str = "utf-8") -> re.Pattern[bytes]:
     parts = [b"".join(_letter(each, coding) for each in _LETTERS.findall(word)) for word in words]
     end = _KEY if coding == "utf-8" else b""
     return re.compile((_WIDE_SPACE.get(coding, _SPACE).join(parts) or b"(?!)") + end, re.IGNORECASE)
+
+
+def verbatim(text: str, coding: str = "utf-8") -> re.Pattern[bytes]:
+    """``text`` in bytes, as it is; as no key of JSON."""
+    return re.compile(re.escape(text.strip().encode(coding)) + (_KEY if coding == "utf-8" else b""))
 
 
 def says(text: str, pattern: re.Pattern[bytes]) -> bool:
