@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import errno
 import hashlib
 import json
 import sqlite3
+import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -816,6 +818,83 @@ def test_what_is_erased_leaves_every_backup_and_copy_too(settings: Settings) -> 
     assert [backup.name for backup in there] == [second.name, first.name]
     assert all(verify(backup) == [] for backup in there)
     assert texts(plain) == ["one", "three"]
+
+
+@pytest.mark.parametrize("code", [sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN])
+def test_no_backup_is_lost_because_the_disk_is_full_while_words_are_erased(settings: Settings, code: int) -> None:
+    made = make(settings, why="nightly", now=NOW)
+
+    def erase(connection: sqlite3.Connection) -> None:
+        error = sqlite3.OperationalError("database or disk is full")
+        error.sqlite_errorcode = code
+        raise error
+
+    with pytest.raises(StorageError, match="cannot be rewritten") as caught:
+        rewrite(backup_folder(settings), erase, now=NOW)
+    assert "erase again" in caught.value.hint
+    assert verify(find(backup_folder(settings), "latest")) == []
+    assert sorted(path.name for path in made.path.iterdir()) == ["files", MANIFEST, DATABASE]
+
+
+def test_a_backup_that_is_removed_because_it_is_damaged_is_told_so(settings: Settings) -> None:
+    made = make(settings, why="nightly", now=NOW)
+    (made.path / MANIFEST).write_text("{")
+    assert rewrite(backup_folder(settings), lambda connection: None, now=NOW) == [
+        f"{made.name} (removed: it was damaged)"
+    ]
+
+
+def bound() -> None:
+    """From the next program on, permissions bind root like anybody else."""
+    for capability in (1, 2):  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
+        ctypes.CDLL(None).prctl(24, capability, 0, 0, 0)  # PR_CAPBSET_DROP
+
+
+@pytest.mark.parametrize(
+    ("shut", "mode"),
+    [
+        ("", 0),
+        ("", 0o500),
+        ("one", 0),
+        ("one", 0o500),
+        (f"one/{MANIFEST}", 0),
+        (f"one/{DATABASE}", 0),
+        ("../memory", 0),
+    ],
+)
+def test_backups_that_may_not_be_read_or_written_are_named_and_none_is_lost(
+    settings: Settings, tmp_path: Path, shut: str, mode: int
+) -> None:
+    made = make(settings, why="nightly", now=NOW)
+    path = backup_folder(settings) / shut.replace("one", made.name)
+    probe = tmp_path / "probe"
+    probe.mkdir(mode=0)
+    if not subprocess.run(["ls", probe], preexec_fn=bound, capture_output=True, check=False).returncode:
+        pytest.skip("permissions do not bind here")
+    usual = path.stat().st_mode
+    path.chmod(mode)
+    data = DataFolder(settings.data).root
+    try:
+        for words in ("status", "backup --list", "backup --drill", "erase --text three --yes", "doctor"):
+            done = retainer(data, *words.split(), preexec_fn=bound)
+            assert "Traceback" not in done.stderr, words
+            if words.startswith("erase"):
+                assert done.returncode, done.stdout
+                assert "nothing of it is left" not in done.stdout
+                assert path.name in done.stdout + done.stderr
+    finally:
+        path.chmod(usual)
+    assert verify(find(backup_folder(settings), made.name)) == []
+
+
+def test_two_restores_in_one_second_keep_what_each_of_them_replaced(settings: Settings) -> None:
+    folder, made = DataFolder(settings.data), make(settings, why="nightly", now=NOW)
+    first = restore(folder, made, SCHEMA, now=NOW).aside
+    second = restore(folder, made, SCHEMA, now=NOW).aside
+    assert first is not None
+    assert second is not None
+    assert first != second
+    assert all((aside / DATABASE).is_file() for aside in (first, second))
 
 
 def test_erasing_leaves_alone_what_else_is_on_the_disk_of_the_backups(settings: Settings) -> None:

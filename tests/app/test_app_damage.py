@@ -156,6 +156,61 @@ def test_records_that_vanished_are_not_begun_anew(tmp_path: Path, how: str) -> N
         assert service.json("status")["safe_mode"] == name
 
 
+@pytest.mark.parametrize(
+    ("sql", "words"),
+    [
+        ("CREATE TABLE other (x)", "is empty, and there were records in it"),
+        ("CREATE TABLE migration (x)", "is not as retainer wrote it"),
+    ],
+)
+def test_another_database_in_the_place_of_the_records_is_left_alone(tmp_path: Path, sql: str, words: str) -> None:
+    with Service(tmp_path / "data", STEADY) as service:
+        service.caught_up()
+        name = service.json("backup")["name"]
+        assert service.end() == 0
+        database = service.folder / "retainer.db"
+        database.unlink()
+        with closing(sqlite3.connect(database)) as connection:
+            connection.execute(sql)
+        refused = service.run("up")
+        assert refused.returncode == 2
+        assert words in refused.stderr
+        assert f"retainer restore {name}" in refused.stderr
+        with closing(sqlite3.connect(database)) as connection:
+            assert connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone() == (1,)
+
+
+def test_a_number_that_was_never_given_is_not_believed(tmp_path: Path) -> None:
+    with Service(tmp_path / "data", STEADY) as service:
+        assert service.end() == 0
+        (service.folder / "recorded.json").write_text('{"events": 9223372036854775807, "effects": -1}')
+        service.start()
+        assert service.json("status")["safe_mode"] is None
+
+
+def test_an_index_that_lost_a_row_is_found(tmp_path: Path) -> None:
+    with Service(tmp_path / "data", STEADY) as service:
+        service.caught_up()
+        assert service.end() == 0
+        database = service.folder / "retainer.db"
+        name = "event_waiting"
+        for statements in (
+            ("CREATE TABLE kept AS SELECT * FROM sqlite_master WHERE name = 'event_waiting'",),
+            ("PRAGMA writable_schema=ON", f"DELETE FROM sqlite_master WHERE name = '{name}'"),
+            ("UPDATE event SET state = 'waiting' WHERE seq = 1",),
+            ("PRAGMA writable_schema=ON", "INSERT INTO sqlite_master SELECT * FROM kept"),
+            ("DROP TABLE kept",),
+        ):
+            with closing(sqlite3.connect(database, isolation_level=None)) as connection:
+                for statement in statements:
+                    connection.execute(statement)
+        refused = service.run("up")
+        assert refused.returncode == 2
+        assert f"missing from index {name}" in refused.stderr
+        findings = json.loads(service.run("doctor", "--json").stdout)
+        assert [each["level"] for each in findings if each["what"] == "database"] == ["fail"]
+
+
 def test_an_older_copy_in_the_place_of_the_records_is_noticed(tmp_path: Path) -> None:
     with Service(tmp_path / "data", STEADY) as service:
         service.caught_up()

@@ -375,6 +375,12 @@ def main() -> None:
         if error.hint:
             typer.echo(f"  -> {error.hint}", err=True)
         sys.exit(2)
+    except OSError as error:
+        if not error.filename:
+            raise
+        typer.echo(f"retainer: {error.filename} cannot be used: {error.strerror}.", err=True)
+        typer.echo("  -> Mend its permissions or its disk. `retainer doctor` checks the rest.", err=True)
+        sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
 

@@ -130,7 +130,7 @@ def _database(settings: Settings, folder: DataFolder) -> Iterator[Finding]:
 
     with open_view(settings) as view:
         server = bool(settings.store.url.get_secret_value())
-        row = None if server else view.one("PRAGMA quick_check")
+        row = None if server else view.one("PRAGMA integrity_check(1)")
         answer = next(iter(dict(row).values())) if row else "ok" if server else "no answer"
         if answer != "ok":
             yield Finding(

@@ -21,6 +21,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote, quote_plus
@@ -99,11 +100,17 @@ def erase(settings: Settings, wish: Wish, *, clock: Clock | None = None) -> Rece
         sources |= found.sources
         change = _in_backup(wish, now, sources)
         places = dict.fromkeys((kept, folder.backups))  # an upgrade's copies are always in the second
-        reached = [name for place in places for name in backups.rewrite(place, change, now=now)]
-        reached += rewrite_replaced(folder, change, now=now)
+        reached, failed = [], None
+        for rewrite in (*(partial(backups.rewrite, place) for place in places), partial(rewrite_replaced, folder)):
+            try:
+                reached += rewrite(change, now=now)
+            except StorageError as error:
+                failed = failed or error
         turns += _forget(folder.memory, wish, sources)
         needles = _needles(words, wish)
         _loose(folder, kept, wish, sources, needles)
+        if failed is not None:
+            raise failed
         files, left = _look([folder.root, *backups.owned(kept)], needles)
         if not left:
             break
@@ -321,7 +328,7 @@ def _same_settings(path: Path, data: bytes, found: Iterable[bytes]) -> bool:
     except ValueError:
         return False
     if path.name == "personality.toml":
-        return _shape(before) == _shape(after)
+        return bool(_shape(before) == _shape(after))
     return bool(before == after)
 
 
@@ -338,13 +345,33 @@ def _may_hold_words(path: Path) -> bool:
     return path.name not in _NO_WORDS and path.parts[:1] != ("market",) and "secrets" not in path.parts[:-1]
 
 
+def _is_file(path: Path) -> bool:
+    """Also ``True`` where the folder does not let us look."""
+    try:
+        return path.is_file() and not path.is_symlink()
+    except OSError:
+        return True
+
+
+def _within(place: Path, shut: list[Path]) -> list[Path]:
+    """All files below ``place``, and the folders that nobody may look into, which are added to ``shut``."""
+
+    def refused(error: OSError) -> None:
+        shut.append(Path(error.filename))
+
+    walked = os.walk(place, onerror=refused)
+    return sorted([*(Path(folder) / name for folder, _, names in walked for name in names), *shut])
+
+
 def _files(places: Iterable[Path]) -> Iterator[Path]:
+    """What there is to read; a folder that nobody may look into counts as a file that cannot be read."""
     seen: set[Path] = set()
     for place in places:
-        for path in sorted(place.rglob("*")) if place.is_dir() else [place]:
+        shut: list[Path] = []
+        for path in _within(place, shut) if place.is_dir() else [place]:
             if not _may_hold_words(path.relative_to(place)):
                 continue
-            if path.is_file() and not path.is_symlink() and path.resolve() not in seen:
+            if path in shut or (_is_file(path) and path.resolve() not in seen):
                 seen.add(path.resolve())
                 yield path
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -36,6 +37,17 @@ _SECRETS: Final = "files/secrets/"
 _PART: Final = ".part-"
 TRIAL: Final = ".drill-"
 """How the folder of a drill under way is called; a killed one stays."""
+_NAMED: Final = re.compile(r"\d{8}T\d{6}Z-")
+_PASSING: Final = {
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_NOMEM,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_CANTOPEN,
+}
+"""What says nothing about the file: the disk is full, or its folder read-only."""
 _SPARE: Final = 64 << 20
 """Bytes that must stay free on the disk after a backup."""
 
@@ -223,9 +235,9 @@ def _room(database: Path, target: Path) -> None:
 
 def _copy_database(source: Path, copy: Path) -> None:
     """``VACUUM INTO``: one snapshot, compacted, so no byte of what was erased comes along. The writer goes on."""
-    connection = sqlite3.connect(source, timeout=30.0, isolation_level=None)
     try:
-        connection.execute("VACUUM INTO ?", (str(copy),))
+        with closing(sqlite3.connect(source, timeout=30.0, isolation_level=None)) as connection:
+            connection.execute("VACUUM INTO ?", (str(copy),))
     except sqlite3.DatabaseError as error:
         code = (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
         if code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
@@ -234,8 +246,6 @@ def _copy_database(source: Path, copy: Path) -> None:
                 hint="retainer doctor",
             ) from error
         raise StorageError(f"The database {source} could not be copied: {error}.", hint="retainer doctor") from error
-    finally:
-        connection.close()
     copy.chmod(0o600)
     _sync(copy)
 
@@ -300,7 +310,10 @@ def _publish(part: Path, final: Path) -> None:
 
 # --- finding and trusting --------------------------------------------------------------------------------------------
 def backups(folder: Path) -> list[Backup]:
-    """Every backup in ``folder``, newest first; folders without a readable manifest are none."""
+    """Every backup in ``folder``, newest first; folders without a readable manifest are none.
+
+    Raises :class:`StorageError` when ``folder`` itself cannot be read.
+    """
     found = [Backup(path, manifest) for path, manifest in _published(folder) if manifest is not None]
     return sorted(found, key=lambda backup: (backup.manifest.made_at, backup.name), reverse=True)
 
@@ -311,9 +324,24 @@ def unreadable(folder: Path) -> list[str]:
 
 
 def _published(folder: Path) -> Iterator[tuple[Path, Manifest | None]]:
-    for path in folder.iterdir() if folder.is_dir() else ():
-        if not path.name.startswith(".") and (path / MANIFEST).is_file():
+    try:
+        there = list(folder.iterdir()) if folder.is_dir() else []
+    except OSError as error:
+        raise StorageError(
+            f"The backups in {folder} cannot be read: {error.strerror or error}.",
+            hint="Mend its permissions or its disk, or set backup.folder to another place.",
+        ) from error
+    for path in there:
+        if not path.name.startswith(".") and _is_file(path / MANIFEST):
             yield path, _manifest(path)
+
+
+def _is_file(path: Path) -> bool:
+    """Whether it is a file; also ``True`` where a folder named like a backup does not let us look."""
+    try:
+        return path.is_file()
+    except OSError:
+        return _NAMED.match(path.parent.name) is not None
 
 
 def _manifest(path: Path) -> Manifest | None:
@@ -371,23 +399,35 @@ def rewrite(folder: Path, change: Callable[[sqlite3.Connection], None], *, now: 
     """Apply ``change`` (an erasure) to every database kept in ``folder`` and below; returns the names it reached.
 
     Each is changed in a copy, compacted, described anew and put in place of the old one. One that cannot be changed
-    (damaged, or of a schema that ``change`` does not fit) is removed: what was erased must not survive. Whatever else
-    is in ``folder``, which may be a whole disk, is left alone.
+    (damaged, or of a schema that ``change`` does not fit) is removed: what was erased must not survive. One that just
+    now cannot be read or written stays, and :class:`StorageError` names it at the end. Whatever else is in ``folder``,
+    which may be a whole disk, is left alone.
     """
     reached: list[str] = []
     if not folder.is_dir():
         return reached
+    stuck: list[str] = []
     for path in sorted(folder.iterdir()):
-        if path.name.startswith((_PART, TRIAL)):
-            shutil.rmtree(path, ignore_errors=True)
-        elif path.is_file() and path.match("retainer*.db"):
-            _rewrite_file(path, change)
-            reached.append(path.name)
-        elif (path / DATABASE).is_file() and (path / MANIFEST).is_file():
-            _rewrite_backup(path, change, now)
-            reached.append(path.name)
+        try:
+            if path.name.startswith((_PART, TRIAL)):
+                shutil.rmtree(path, ignore_errors=True)
+            elif path.is_file() and path.match("retainer*.db"):
+                reached.append(_told(path, kept=_rewrite_file(path, change)))
+            elif _is_file(path / DATABASE) and _is_file(path / MANIFEST):
+                reached.append(_told(path, kept=_rewrite_backup(path, change, now)))
+        except OSError as error:
+            stuck.append(f"{error.filename or path} ({error.strerror or error})")
+    if stuck:
+        raise StorageError(
+            f"Words may be left in what cannot be rewritten: {', '.join(stuck)}.",
+            hint="Free some space, mend its permissions or remove it, then erase again.",
+        )
     sync_folder(folder)
     return reached
+
+
+def _told(path: Path, *, kept: bool) -> str:
+    return path.name if kept else f"{path.name} (removed: it was damaged)"
 
 
 def owned(folder: Path) -> list[Path]:
@@ -399,24 +439,27 @@ def owned(folder: Path) -> list[Path]:
         for path in (sorted(folder.iterdir()) if folder.is_dir() else ())
         if path.name.startswith((_PART, TRIAL))
         or (path.is_file() and path.match("retainer*.db"))
-        or (path / DATABASE).is_file()
+        or _is_file(path / DATABASE)
     ]
 
 
-def _rewrite_backup(path: Path, change: Callable[[sqlite3.Connection], None], now: datetime) -> None:
+def _rewrite_backup(path: Path, change: Callable[[sqlite3.Connection], None], now: datetime) -> bool:
+    """``False``: it could not be changed and was removed."""
+    (path / MANIFEST).read_bytes()  # one that we may not read is not a damaged one
     manifest = _manifest(path)
     database = path / DATABASE
     (path / f"{MANIFEST}.new").unlink(missing_ok=True)  # of one that was killed
     if manifest is None or not _rewrite_file(database, change):
         shutil.rmtree(path)
-        return
+        return False
     try:
         fresh = _describe(path, name=manifest.name, why=manifest.why, now=manifest.made_at)
     except RetainerError:
         shutil.rmtree(path)
-        return
+        return False
     plain = fresh.to_json() | {"version": manifest.version, "rewritten_at": now.isoformat()}
     write(path / MANIFEST, json.dumps(plain, indent=1, sort_keys=True).encode())
+    return True
 
 
 def _rewrite_file(path: Path, change: Callable[[sqlite3.Connection], None]) -> bool:
@@ -438,12 +481,19 @@ def _rewrite_file(path: Path, change: Callable[[sqlite3.Connection], None]) -> b
         fresh.chmod(0o600)
         _sync(fresh)
         os.replace(fresh, path)
-    except sqlite3.Error:
+    except sqlite3.Error as error:
+        if passing(error):
+            raise OSError(str(error)) from error
         path.unlink(missing_ok=True)
         return False
     finally:
         _drop_work(path)
     return True
+
+
+def passing(error: sqlite3.Error) -> bool:
+    """Whether ``error`` says nothing about the file itself."""
+    return (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF in _PASSING
 
 
 def _drop_work(path: Path) -> None:

@@ -28,6 +28,7 @@ from retainer.core.values import Json
 from retainer.runtime.lock import FolderTakenError
 from retainer.runtime.recovery import Pending, leave, pending
 from retainer.runtime.safe_mode import SafeMode, read_safe_mode
+from retainer.runtime.store import StorageError
 from retainer.safety import audit
 from retainer.safety.people import devices
 
@@ -79,7 +80,13 @@ def _list(settings: Settings, *, as_json: bool) -> int:
 
 def _drill(settings: Settings, *, as_json: bool) -> int:
     backup = find(backup_folder(settings), "latest")
-    done = run_drill(backup, _schema(settings), now=SystemClock().now())
+    try:
+        done = run_drill(backup, _schema(settings), now=SystemClock().now())
+    except OSError as error:
+        raise StorageError(
+            f"The drill could not be written to {backup.path.parent}: {error.strerror or error}.",
+            hint="Free some space or mend its permissions.",
+        ) from error
     if as_json:
         _print(asdict(done))
     else:

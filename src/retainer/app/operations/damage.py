@@ -7,7 +7,9 @@ that finds less has lost something it had promised to keep.
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,7 +24,7 @@ from retainer.core.values import Json
 from retainer.runtime.base import BaseStore
 from retainer.runtime.recovery import enter
 from retainer.runtime.safe_mode import read_safe_mode
-from retainer.runtime.store import DamagedError
+from retainer.runtime.store import DamagedError, StorageError
 from retainer.safety import audit
 
 _FAR: Final = {
@@ -30,6 +32,8 @@ _FAR: Final = {
     "effects": "SELECT MAX(id) AS n FROM effect",
     "audit entries": "SELECT MAX(rowid) AS n FROM audit",
 }
+_LARGEST: Final = 1 << 53
+"""A number noted beyond this is none that was ever given."""
 _NUMBERED: Final = {"event": "seq", "effect": "id", "body": "id"}
 """Tables whose numbers are in keys and records elsewhere, and the column."""
 
@@ -46,13 +50,22 @@ def how_far(view: View) -> dict[str, int]:
 def vanished(settings: Settings) -> DamagedError | None:
     """What to say where this folder had records and the file that held them is gone or empty."""
     folder = DataFolder(settings.data)
-    if in_server(settings) or _size(folder.database) or not _had_records(folder):
+    if in_server(settings) or not _had_records(folder) or (_size(folder.database) and not _bare(folder.database)):
         return None
     what = "is empty" if folder.database.exists() else "is gone"
     return DamagedError(
         f"The database {folder.database} {what}, and there were records in it.",
         hint="Put the file back if you have it; to begin anew, set RETAINER_DATA to another folder.",
     )
+
+
+def _bare(database: Path) -> bool:
+    """Whether a sound file has no table of ours; one that cannot be read says so itself when it is opened."""
+    try:
+        with closing(sqlite3.connect(f"{database.absolute().as_uri()}?mode=ro", uri=True, timeout=5.0)) as connection:
+            return connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'migration'").fetchone() is None
+    except sqlite3.Error:
+        return False
 
 
 def _had_records(folder: DataFolder) -> bool:
@@ -145,18 +158,19 @@ def _beyond(noted: Mapping[str, Any], have: Mapping[str, int]) -> list[str]:
 
 def _number(noted: Mapping[str, Any], name: str) -> int:
     found = noted.get(name)
-    return found if isinstance(found, int) else 0
+    return found if isinstance(found, int) and found < _LARGEST else 0
 
 
 def with_advice(settings: Settings, error: DamagedError) -> DamagedError:
     """``error`` with what can be done here and what would be lost."""
     folder, place = DataFolder(settings.data), backup_folder(settings)
-    there, drill = backups(place), last_drill(place)
+    drill, without = last_drill(place), f"There is no backup in {place}."
+    try:
+        there = backups(place)
+    except StorageError as unread:
+        there, without = [], unread.message
     if not there:
-        return DamagedError(
-            f"{error.message} Nothing is traded and nothing is sent.",
-            hint=f"There is no backup in {place}. {error.hint}",
-        )
+        return DamagedError(f"{error.message} Nothing is traded and nothing is sent.", hint=f"{without} {error.hint}")
     newest = there[0]
     drilled = " (its restore drill passed)" if drill is not None and drill.ok and drill.backup == newest.name else ""
     lost = loss(folder, newest)

@@ -41,7 +41,7 @@ class BackupState:
     """Bytes of the newest."""
     drill: Drill | None = None
     error: str = ""
-    """Why the last try failed; empty when it went well."""
+    """Why the last try failed, or the backups cannot be read; empty when all is well."""
 
 
 def last_due(now: datetime, at: str, zone: ZoneInfo) -> datetime:
@@ -56,7 +56,10 @@ def last_due(now: datetime, at: str, zone: ZoneInfo) -> datetime:
 
 def look(folder: Path) -> BackupState:
     """How the backups in ``folder`` stand."""
-    there = backups(folder)
+    try:
+        there = backups(folder)
+    except RetainerError as error:
+        return BackupState(count=0, error=error.message)
     if not there:
         return BackupState(count=0, drill=last_drill(folder))
     newest = there[0]
@@ -90,7 +93,7 @@ class Nightly:
             made_at=found.made_at,
             size=found.size,
             drill=found.drill,
-            error=self.error,
+            error=self.error or found.error,
         )
 
     def due(self) -> bool:

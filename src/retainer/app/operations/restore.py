@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from retainer.app.folder import DataFolder, read_json, write_json
-from retainer.app.operations.backups import DATABASE, Backup, rewrite, sync_folder, verify
+from retainer.app.operations.backups import DATABASE, Backup, passing, rewrite, sync_folder, verify
 from retainer.core.errors import InvalidInputError
 from retainer.core.protocols import Migration, Tx
 from retainer.runtime.lock import FolderLock, FolderTakenError
@@ -104,12 +104,18 @@ def _restore(folder: DataFolder, backup: Backup, schema: Sequence[Migration], no
     staging.mkdir(mode=0o700)
     _stage(staging / DATABASE, folder, backup, schema, now)
     _files(folder, backup)  # before the exchange, which the next start finishes by itself
-    aside = folder.root / f"{ASIDE}{now.astimezone(UTC):%Y%m%dT%H%M%SZ}"
+    aside = _free(folder.root / f"{ASIDE}{now.astimezone(UTC):%Y%m%dT%H%M%SZ}")
     write_json(folder.root / MARKER, {"aside": aside.name, "backup": backup.name}, durable=True)
     sync_folder(folder.root)
     had = folder.database.exists()
     finish_restore(folder)
     return Restored(backup=backup.name, aside=aside if had else None)
+
+
+def _free(aside: Path) -> Path:
+    """``aside``, or a name like it that no other restore has put records under."""
+    names = (aside.with_name(f"{aside.name}-{number}") for number in range(2, 1000))
+    return aside if not aside.exists() else next(each for each in names if not each.exists())
 
 
 def _stage(copy: Path, folder: DataFolder, backup: Backup, schema: Sequence[Migration], now: datetime) -> None:
@@ -218,7 +224,11 @@ def rewrite_replaced(folder: DataFolder, change: Callable[[sqlite3.Connection], 
         try:
             with closing(sqlite3.connect(database, isolation_level=None)) as connection:
                 connection.execute("PRAGMA journal_mode=DELETE").fetchall()  # what its log held is in the file now
-        except sqlite3.Error:
+        except sqlite3.Error as error:
+            if passing(error) and database.exists():
+                raise StorageError(
+                    f"{database} cannot be changed: {error}.", hint="Erase again when it can."
+                ) from error
             database.unlink(missing_ok=True)
         for log in ("-wal", "-shm"):
             (aside / (DATABASE + log)).unlink(missing_ok=True)

@@ -88,7 +88,7 @@ def standing(settings: Settings, view: View, said: Mapping[str, Any]) -> Standin
             made_at=state.made_at,
             size=state.size,
             drill=state.drill,
-            error=str(said.get("backup_error") or ""),
+            error=str(said.get("backup_error") or "") or state.error,
         ),
         now=SystemClock().now(),
     )
@@ -105,7 +105,9 @@ def findings(settings: Settings, folder: DataFolder) -> Iterator[tuple[Level, st
         return
     place = backup_folder(settings)
     state, now = look(place), SystemClock().now()
-    if state.made_at is None:
+    if state.error:
+        yield "fail", "backups", state.error, "Mend its permissions or its disk, or set backup.folder."
+    elif state.made_at is None:
         level: Level = "warn" if _grown(folder) else "ok"
         yield level, "backups", f"none yet in {place}", "retainer backup" if level == "warn" else ""
     else:
