@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import json
 import shutil
+import sqlite3
 import subprocess
 import sys
 import time
@@ -30,6 +31,7 @@ from retainer.core.events import NewEvent
 from retainer.core.protocols import IncomingMessage
 from retainer.memory.erasing import Wish, spellings
 from retainer.runtime.inbox import insert_event
+from retainer.runtime.store import StorageError
 from retainer.safety import audit
 from retainer.safety.people import add_device
 
@@ -218,6 +220,36 @@ async def test_a_personality_and_comments_are_cleaned_and_a_setting_is_named(tmp
     (data / "retainer.toml").write_text(f'[chat]\npersonality = "{WORD}.toml"\n')
     receipt = erasing.erase(settings, Wish(texts=(WORD,)), clock=ManualClock(START))
     assert receipt.left == (str(data / "retainer.toml"),)
+
+
+class Full:
+    """A connection to a disk on which nothing fits any more."""
+
+    def execute(self, sql: str) -> None:
+        error = sqlite3.OperationalError("database or disk is full")
+        error.sqlite_errorcode = sqlite3.SQLITE_FULL
+        raise error
+
+    def close(self) -> None:
+        pass
+
+
+async def test_a_full_disk_is_told_at_once_and_erasing_again_completes_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = settings_in(tmp_path)
+    async with Service(settings, clock=ManualClock(START), feeds=()) as service:
+        await say(service, f"remember that {SECRET}")
+
+    began = time.monotonic()
+    with monkeypatch.context() as patch:
+        patch.setattr(erasing, "connect", lambda database: Full())
+        with pytest.raises(StorageError, match="full") as caught:
+            erasing.erase(settings, Wish(texts=(WORD,)), clock=ManualClock(START))
+    assert time.monotonic() - began < erasing.PATIENCE_S / 2
+    assert "erase again" in caught.value.hint
+    assert erasing.erase(settings, Wish(texts=(WORD,)), clock=ManualClock(START)).left == ()
+    assert holding(settings.data, WORD) == []
 
 
 @pytest.mark.parametrize(

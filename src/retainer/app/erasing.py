@@ -185,6 +185,9 @@ def compact(database: Path) -> None:
                 connection.execute("VACUUM")
                 busy = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()["busy"]
             except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF not in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
+                    hint = "Free some space or mend its disk, then erase again."
+                    raise StorageError(f"The database could not be written anew: {error}.", hint=hint) from error
                 if time.monotonic() > ends:
                     raise StorageError(f"The database is in use: {error}.", hint="Erase again in a minute.") from error
                 busy = 1
