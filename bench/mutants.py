@@ -40,6 +40,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SAFETY = "tests/safety/test_safety_"
 TARGETS: dict[str, tuple[str, ...]] = {
     "retainer.safety.policy": ("policy", "guard", "runtime", "threats"),
+    "retainer.core.orders": ("policy", "guard", "runtime", "threats"),
     "retainer.safety.identity": ("people", "approvals", "guard", "threats"),
     "retainer.safety.approvals": ("approvals", "guard", "threats"),
     "retainer.trading.kernel.judge": (

@@ -202,7 +202,7 @@ class Adapter(Protocol):
 
     ``execute`` raises :class:`~retainer.core.errors.NotSentError` when nothing left this machine,
     :class:`~retainer.core.errors.RejectedError` for a definite no; anything else is ambiguous and resolved by
-    ``repeat``.
+    ``repeat``. Where it does other things first, it asks ``permit.withdrawn()`` right before what cannot be undone.
     """
 
     repeat: RepeatClass
