@@ -67,7 +67,7 @@ SWAPS: dict[type[ast.AST], type[ast.AST]] = {
     ast.Mult: ast.Add,
     ast.BitOr: ast.BitAnd,
 }
-PRELOADED = ("hypothesis", "pydantic", "structlog", "numpy", "httpx", "telegram", "retainer.runtime.runtime")
+PRELOADED = ("hypothesis", "pydantic", "structlog", "numpy", "httpx", "telegram")
 """Loaded before forking, so that no child has to; none of them may load a module that is mutated."""
 LIMIT = 90
 """Seconds after which a mutant counts as killed: it hangs."""
