@@ -29,7 +29,6 @@ from retainer.app.operations.backups import (
     backups,
     find,
     make,
-    rewrite,
     verify,
 )
 from retainer.app.operations.check import account_problems
@@ -38,6 +37,7 @@ from retainer.app.operations.drill import last_drill, run_drill
 from retainer.app.operations.nightly import Nightly, last_due
 from retainer.app.operations.restore import MARKER, continue_numbers, finish_restore, loss, restore, rewrite_replaced
 from retainer.app.operations.retention import prune, prune_copies, to_keep
+from retainer.app.operations.rewriting import rewrite
 from retainer.app.operations.settings import BackupSettings
 from retainer.app.store import migrations
 from retainer.core.clock import ManualClock

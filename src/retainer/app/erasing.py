@@ -28,7 +28,7 @@ from urllib.parse import quote, quote_plus
 
 from retainer.app.config import Settings
 from retainer.app.folder import DataFolder
-from retainer.app.operations import backups
+from retainer.app.operations import backups, rewriting
 from retainer.app.operations.drill import RESULT
 from retainer.app.operations.restore import MARKER, rewrite_replaced
 from retainer.app.store import database_url, open_outside
@@ -101,7 +101,7 @@ def erase(settings: Settings, wish: Wish, *, clock: Clock | None = None) -> Rece
         change = _in_backup(wish, now, sources)
         places = dict.fromkeys((kept, folder.backups))  # an upgrade's copies are always in the second
         reached, failed = [], None
-        for rewrite in (*(partial(backups.rewrite, place) for place in places), partial(rewrite_replaced, folder)):
+        for rewrite in (*(partial(rewriting.rewrite, place) for place in places), partial(rewrite_replaced, folder)):
             try:
                 reached += rewrite(change, now=now)
             except StorageError as error:
@@ -111,7 +111,7 @@ def erase(settings: Settings, wish: Wish, *, clock: Clock | None = None) -> Rece
         _loose(folder, kept, wish, sources, needles)
         if failed is not None:
             raise failed
-        files, left = _look([folder.root, *backups.owned(kept)], needles)
+        files, left = _look([folder.root, *rewriting.owned(kept)], needles)
         if not left:
             break
     return Receipt(texts=texts, turns=turns, backups=tuple(reached), files=files, left=left, shared=shared)
@@ -230,7 +230,7 @@ def _memories(
 
 def _loose(folder: DataFolder, kept: Path, wish: Wish, sources: Collection[str], needles: _Needles) -> tuple[str, ...]:
     """Erase from exports and all files that are no database; returns those that cannot be read or changed."""
-    places = [folder.root, *backups.owned(kept)]
+    places = [folder.root, *rewriting.owned(kept)]
     work: list[tuple[Path, Callable[[Path], None]]] = [
         (path, lambda path: _cut(path, wish, sources)) for path in sorted(folder.exports.glob("export-*.jsonl*"))
     ]

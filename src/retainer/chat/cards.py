@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from zoneinfo import ZoneInfo
 
 from retainer.chat.commands import CardAnswer
+from retainer.chat.control import BEHIND
 from retainer.chat.numbered import Numbered, last_list, list_cards
 from retainer.chat.replies import REPLY, say
 from retainer.chat.services import ChatServices
@@ -18,7 +19,6 @@ from retainer.safety.approvals import Answered
 from retainer.safety.identity import principal_at
 
 _CLOSED = {"approved": "Approved", "rejected": "Rejected", "expired": "Expired, nothing was done"}
-_BEHIND = 60.0
 NONE_WAITS = "No card waits for an answer here: it was answered, has expired, or was refused. Nothing was done."
 ONE_BY_ONE = "I approve one card at a time, so that each yes is meant. These wait:"
 LOOSE = "A card waits for your answer. I only act on a clear word: say “yes” to approve it or “no” to reject it."
@@ -40,7 +40,7 @@ class CardDesk:
         """
         row = ctx.view.one("SELECT received_at FROM event WHERE seq = ?", (ctx.event.seq,))
         received = 0.0 if row is None else float(row["received_at"])
-        seen = received if code else min(received, to_epoch(ctx.event.occurred_at) + _BEHIND)
+        seen = received if code else min(received, to_epoch(ctx.event.occurred_at + BEHIND))
         pending = self.services.approvals.pending(ctx.view, address=address)
         return [
             card.id

@@ -32,7 +32,8 @@ TOO_OLD = (
     "You wrote that before trading was last stopped or paused (or a clock is wrong), so it stays so. Say “resume” "
     "again to lift it."
 )
-_BEHIND = timedelta(minutes=1)
+BEHIND = timedelta(minutes=1)
+"""How far the clock that a message was written by may be behind."""
 
 
 def outranked(view: View, word: str, said: datetime) -> bool:
@@ -40,7 +41,7 @@ def outranked(view: View, word: str, said: datetime) -> bool:
     stop or pause and delivered late (by a clock that may be a minute behind).
     """
     held = read_control(view)
-    return held.stopped if word == "pause" else word == "resume" and held.paused and said + _BEHIND < held.at
+    return held.stopped if word == "pause" else word == "resume" and held.paused and said + BEHIND < held.at
 
 
 def take_effect(tx: Tx, command: UrgentCommand, person: str, now: datetime, *, said: datetime) -> None:

@@ -16,7 +16,7 @@ from retainer.chat.bridges.attention import Attention, Attentive
 from retainer.chat.bridges.delivery import ReplyAdapter
 from retainer.chat.bridges.text import readable
 from retainer.chat.commands import UrgentCommand, urgent_command
-from retainer.chat.control import outranked
+from retainer.chat.control import STATES, outranked
 from retainer.chat.processors import ChatProcessor
 from retainer.core.capabilities import Capability
 from retainer.core.clock import from_epoch
@@ -34,7 +34,7 @@ from retainer.core.protocols import (
 )
 from retainer.core.replies import reply_effect
 from retainer.core.values import Json
-from retainer.runtime.control import State, read_control, set_control
+from retainer.runtime.control import read_control, set_control
 from retainer.runtime.effects import refuse_orders
 from retainer.runtime.inbox import insert_event
 from retainer.safety.limits import Limits, Rate, wait
@@ -43,7 +43,6 @@ from retainer.safety.people import Principal, devices, drop, identify, redeem, t
 CONTROL_LANE = "control"
 _BUTTON = re.compile(r"([ar]):([0-9a-z]{8})")
 _START = re.compile(r"/start(?:@\w+)?\s+(\S{1,32})\s*")
-_STATES: dict[str, State] = {"stop": "stopped", "pause": "paused", "resume": "running"}
 _PRIVATE = Label(OWNER.trust, private=True)
 _ADMITTED = 2000
 _log = structlog.get_logger(__name__)
@@ -224,7 +223,7 @@ class PhoneBridge:
             if outranked(tx, command.command, message.occurred_at):
                 return
             reason = f"{principal.name} said {command.command} on {message.channel}"
-            set_control(tx, _STATES[command.command], by=principal.person_id, reason=reason, now=now)
+            set_control(tx, STATES[command.command], by=principal.person_id, reason=reason, now=now)
             if command.command == "stop":
                 refuse_orders(tx, f"Stopped by {principal.name}.", now, protective_too=command.all)
 
@@ -258,7 +257,7 @@ class PhoneBridge:
 
     def _changes(self, command: UrgentCommand) -> bool:
         """Whether an urgent command would make anything different: *stop* holds however fast somebody writes."""
-        return command.all or read_control(self._runtime.store.view()).state != _STATES[command.command]
+        return command.all or read_control(self._runtime.store.view()).state != STATES[command.command]
 
     def _too_fast(self, message: IncomingMessage, principal: Principal, kind: str) -> str | None:
         """What to say to somebody who writes or presses too fast; ``""``: nothing more; ``None``: it is taken.

@@ -12,7 +12,7 @@ import os
 import re
 import shutil
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -25,7 +25,7 @@ from retainer import __version__
 from retainer.app.config import Settings
 from retainer.app.folder import DataFolder
 from retainer.app.operations.check import FileView, check_pages, check_view
-from retainer.core.errors import InvalidInputError, NotFoundError, RetainerError
+from retainer.core.errors import InvalidInputError, NotFoundError
 from retainer.runtime.store import DamagedError, StorageError
 from retainer.safety.audit import Anchor
 
@@ -34,20 +34,11 @@ DATABASE: Final = "retainer.db"
 MANIFEST: Final = "manifest.json"
 _OWNERS: Final = ("retainer.toml", "personality.toml", "anchors.jsonl")
 _SECRETS: Final = "files/secrets/"
-_PART: Final = ".part-"
+PART: Final = ".part-"
+"""How the folder of a backup being made is called; a killed one stays."""
 TRIAL: Final = ".drill-"
 """How the folder of a drill under way is called; a killed one stays."""
 _NAMED: Final = re.compile(r"\d{8}T\d{6}Z-")
-_PASSING: Final = {
-    sqlite3.SQLITE_BUSY,
-    sqlite3.SQLITE_LOCKED,
-    sqlite3.SQLITE_NOMEM,
-    sqlite3.SQLITE_READONLY,
-    sqlite3.SQLITE_IOERR,
-    sqlite3.SQLITE_FULL,
-    sqlite3.SQLITE_CANTOPEN,
-}
-"""What says nothing about the file: the disk is full, or its folder read-only."""
 _SPARE: Final = 64 << 20
 """Bytes that must stay free on the disk after a backup."""
 
@@ -181,7 +172,7 @@ def make(settings: Settings, *, why: str, now: datetime) -> Backup:
     if not source.database.exists():
         raise NotFoundError(f"There is nothing in {source.root} yet.", hint="Start with: retainer up")
     name = f"{now.astimezone(UTC):%Y%m%dT%H%M%SZ}-{why}"
-    part = target / f"{_PART}{name}"
+    part = target / f"{PART}{name}"
     try:
         target.mkdir(parents=True, exist_ok=True, mode=0o700)
         with _alone(target):
@@ -190,7 +181,7 @@ def make(settings: Settings, *, why: str, now: datetime) -> Backup:
             part.mkdir(mode=0o700)
             _copy_database(source.database, part / DATABASE)
             _copy_files(source, part, secrets=settings.backup.secrets)
-            manifest = _describe(part, name=name, why=why, now=now)
+            manifest = describe(part, name=name, why=why, now=now)
             write(part / MANIFEST, json.dumps(manifest.to_json(), indent=1, sort_keys=True).encode())
             _publish(part, target / name)
     except OSError as error:
@@ -219,7 +210,7 @@ def _alone(target: Path) -> Iterator[None]:
 
 def _sweep(target: Path) -> None:
     """Remove what a killed backup left behind."""
-    for left in target.glob(f"{_PART}*"):
+    for left in target.glob(f"{PART}*"):
         shutil.rmtree(left, ignore_errors=True)
 
 
@@ -247,7 +238,7 @@ def _copy_database(source: Path, copy: Path) -> None:
             ) from error
         raise StorageError(f"The database {source} could not be copied: {error}.", hint="retainer doctor") from error
     copy.chmod(0o600)
-    _sync(copy)
+    sync_file(copy)
 
 
 def _copy_files(source: DataFolder, part: Path, *, secrets: bool) -> None:
@@ -261,7 +252,7 @@ def _copy_files(source: DataFolder, part: Path, *, secrets: bool) -> None:
             write(copy, path.read_bytes())
 
 
-def _describe(part: Path, *, name: str, why: str, now: datetime) -> Manifest:
+def describe(part: Path, *, name: str, why: str, now: datetime) -> Manifest:
     """Read back what was written; the figures are those of the copy, not of the moving original."""
     problems = check_pages(part / DATABASE)
     if problems:
@@ -332,11 +323,11 @@ def _published(folder: Path) -> Iterator[tuple[Path, Manifest | None]]:
             hint="Mend its permissions or its disk, or set backup.folder to another place.",
         ) from error
     for path in there:
-        if not path.name.startswith(".") and _is_file(path / MANIFEST):
-            yield path, _manifest(path)
+        if not path.name.startswith(".") and is_there(path / MANIFEST):
+            yield path, manifest_of(path)
 
 
-def _is_file(path: Path) -> bool:
+def is_there(path: Path) -> bool:
     """Whether it is a file; also ``True`` where a folder named like a backup does not let us look."""
     try:
         return path.is_file()
@@ -344,7 +335,8 @@ def _is_file(path: Path) -> bool:
         return _NAMED.match(path.parent.name) is not None
 
 
-def _manifest(path: Path) -> Manifest | None:
+def manifest_of(path: Path) -> Manifest | None:
+    """What the backup in ``path`` says of itself, or ``None`` where that cannot be read."""
     try:
         return Manifest.from_json((path / MANIFEST).read_bytes())
     except (OSError, ValueError):
@@ -361,7 +353,7 @@ def find(folder: Path, wanted: str) -> Backup:
             return backup
     path = Path(wanted).expanduser()
     if (path / MANIFEST).is_file():
-        manifest = _manifest(path)
+        manifest = manifest_of(path)
         if manifest is None:
             raise StorageError(f"The manifest of {path} cannot be read.", hint="Take another backup.")
         return Backup(path.absolute(), manifest)
@@ -394,113 +386,6 @@ def _record_problems(backup: Backup) -> list[str]:
         return [f"its records cannot be read: {error}"]
 
 
-# --- letting go ------------------------------------------------------------------------------------------------------
-def rewrite(folder: Path, change: Callable[[sqlite3.Connection], None], *, now: datetime) -> list[str]:
-    """Apply ``change`` (an erasure) to every database kept in ``folder`` and below; returns the names it reached.
-
-    Each is changed in a copy, compacted, described anew and put in place of the old one. One that cannot be changed
-    (damaged, or of a schema that ``change`` does not fit) is removed: what was erased must not survive. One that just
-    now cannot be read or written stays, and :class:`StorageError` names it at the end. Whatever else is in ``folder``,
-    which may be a whole disk, is left alone.
-    """
-    reached: list[str] = []
-    if not folder.is_dir():
-        return reached
-    stuck: list[str] = []
-    for path in sorted(folder.iterdir()):
-        try:
-            if path.name.startswith((_PART, TRIAL)):
-                shutil.rmtree(path, ignore_errors=True)
-            elif path.is_file() and path.match("retainer*.db"):
-                reached.append(_told(path, kept=_rewrite_file(path, change)))
-            elif _is_file(path / DATABASE) and _is_file(path / MANIFEST):
-                reached.append(_told(path, kept=_rewrite_backup(path, change, now)))
-        except OSError as error:
-            stuck.append(f"{error.filename or path} ({error.strerror or error})")
-    if stuck:
-        raise StorageError(
-            f"Words may be left in what cannot be rewritten: {', '.join(stuck)}.",
-            hint="Free some space, mend its permissions or remove it, then erase again.",
-        )
-    sync_folder(folder)
-    return reached
-
-
-def _told(path: Path, *, kept: bool) -> str:
-    return path.name if kept else f"{path.name} (removed: it was damaged)"
-
-
-def owned(folder: Path) -> list[Path]:
-    """Files and folders in ``folder``, which may be a whole disk, that hold records of ours; of a copy that is no
-    backup, too: it is not changed, but what is still readable in it is told.
-    """
-    return [
-        path
-        for path in (sorted(folder.iterdir()) if folder.is_dir() else ())
-        if path.name.startswith((_PART, TRIAL))
-        or (path.is_file() and path.match("retainer*.db"))
-        or _is_file(path / DATABASE)
-    ]
-
-
-def _rewrite_backup(path: Path, change: Callable[[sqlite3.Connection], None], now: datetime) -> bool:
-    """``False``: it could not be changed and was removed."""
-    (path / MANIFEST).read_bytes()  # one that we may not read is not a damaged one
-    manifest = _manifest(path)
-    database = path / DATABASE
-    (path / f"{MANIFEST}.new").unlink(missing_ok=True)  # of one that was killed
-    if manifest is None or not _rewrite_file(database, change):
-        shutil.rmtree(path)
-        return False
-    try:
-        fresh = _describe(path, name=manifest.name, why=manifest.why, now=manifest.made_at)
-    except RetainerError:
-        shutil.rmtree(path)
-        return False
-    plain = fresh.to_json() | {"version": manifest.version, "rewritten_at": now.isoformat()}
-    write(path / MANIFEST, json.dumps(plain, indent=1, sort_keys=True).encode())
-    return True
-
-
-def _rewrite_file(path: Path, change: Callable[[sqlite3.Connection], None]) -> bool:
-    """``False``: it could not be changed and was removed."""
-    work, fresh = path.with_name(f".{path.name}.work"), path.with_name(f".{path.name}.fresh")
-    _drop_work(path)  # of one that was killed
-    try:
-        shutil.copyfile(path, work)
-        work.chmod(0o600)
-        connection = sqlite3.connect(work, isolation_level=None)
-        try:
-            connection.execute("PRAGMA secure_delete=ON")
-            connection.execute("BEGIN IMMEDIATE")
-            change(connection)
-            connection.execute("COMMIT")
-            connection.execute("VACUUM INTO ?", (str(fresh),))
-        finally:
-            connection.close()
-        fresh.chmod(0o600)
-        _sync(fresh)
-        os.replace(fresh, path)
-    except sqlite3.Error as error:
-        if passing(error):
-            raise OSError(str(error)) from error
-        path.unlink(missing_ok=True)
-        return False
-    finally:
-        _drop_work(path)
-    return True
-
-
-def passing(error: sqlite3.Error) -> bool:
-    """Whether ``error`` says nothing about the file itself."""
-    return (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF in _PASSING
-
-
-def _drop_work(path: Path) -> None:
-    for left in path.parent.glob(f".{path.name}.*"):
-        left.unlink(missing_ok=True)
-
-
 # --- bytes -----------------------------------------------------------------------------------------------------------
 def digest_of(path: Path) -> str:
     """SHA-256 of a file, in hex."""
@@ -518,7 +403,8 @@ def write(path: Path, data: bytes) -> None:
     os.replace(temporary, path)
 
 
-def _sync(path: Path) -> None:
+def sync_file(path: Path) -> None:
+    """Make what was written to ``path`` durable."""
     with path.open("rb") as file:
         os.fsync(file.fileno())
 

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Final
 
 from retainer.app.folder import DataFolder, read_json, write_json
-from retainer.app.operations.backups import DATABASE, Backup, passing, rewrite, sync_folder, verify
+from retainer.app.operations.backups import DATABASE, Backup, sync_folder, verify
+from retainer.app.operations.rewriting import passing, rewrite
 from retainer.core.errors import InvalidInputError
 from retainer.core.protocols import Migration, Tx
 from retainer.runtime.lock import FolderLock, FolderTakenError
